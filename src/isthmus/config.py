@@ -1,0 +1,223 @@
+"""Settings of one region and of one site, read from TOML.
+
+Each service reads one file and nothing else: ``isthmus serve gateway --config region.toml``, the
+same for ``services``, ``isthmus serve site --config site.toml``. ``isthmus up`` and ``isthmus
+drill`` write such files for the local regions that they start, so there is one way to configure a
+process. Secrets are never in these files; they name key files, readable by their owner only.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import tomli_w
+
+from isthmus.errors import ConfigError
+
+T = TypeVar("T")
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A TOML table: an unknown or mistyped field is an error that names it."""
+
+
+class TlsFiles(_Section, frozen=True, kw_only=True):
+    """PEM files of one TLS identity. ``key`` must have mode 0600."""
+
+    certificate: str
+    key: str
+    #: Who the other side must be signed by.
+    ca: str
+
+
+class Listen(_Section, frozen=True, kw_only=True):
+    """Where a service listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"{self.host}:{self.port}"
+
+
+class NatsAccess(_Section, frozen=True, kw_only=True):
+    """How to reach one region's NATS system."""
+
+    #: tls://host:port, comma separated for a cluster.
+    url: str
+    ca: str
+    #: File with the nkey seed of this user, mode 0600.
+    nkey_seed: str
+
+
+class Peer(_Section, frozen=True, kw_only=True):
+    """Another region, pulled from and confirmed to."""
+
+    region: str
+    #: Its name in ARNs, where that is not ``region``.
+    aws_region: str = ""
+    nats: NatsAccess
+
+
+class RegionConfig(_Section, frozen=True, kw_only=True):
+    """One region's gateway and services."""
+
+    region: str
+    #: The name in ARNs; the region's own name where it is not given.
+    aws_region: str = ""
+    account_id: str = "000000000000"
+    #: Where the lake and other local files of this region live.
+    state_dir: str
+    #: The services' user, and the gateways', which may do less.
+    nats: NatsAccess
+    gateway_nats: NatsAccess
+    peers: tuple[Peer, ...] = ()
+    mqtt: Listen
+    mqtt_tls: TlsFiles
+    api: Listen
+    #: ``ca`` here signs operators: whoever has a certificate of it may write.
+    api_tls: TlsFiles
+    #: Seconds without a heartbeat of any peer before this region goes on alone.
+    #: Shorter acknowledges sooner after a peer's death, and more often without need.
+    alone_after_s: float = 1.0
+    #: ``continue``: acknowledge alone, loudly. ``refuse``: stop acknowledging instead.
+    alone: str = "continue"
+    #: Seconds after which a region that reaches no peer at its start serves what its disk has.
+    alone_start_s: float = 30.0
+    #: Seconds within which an acknowledgement must be possible; later the connection is closed.
+    promise_timeout_s: float = 10.0
+    #: Connections per second that a draining gateway closes.
+    drain_rate_per_s: float = 100.0
+    #: Bytes of one bus stream on disk; when full, publishes are no longer acknowledged.
+    bus_max_bytes: int = 8 * 1024**3
+    #: Topic prefix that one region's copy is enough for: the observers' canaries.
+    canary_prefix: str = "isthmus/canary/"
+
+    @property
+    def arn_regions(self) -> frozenset[str]:
+        """Every name of every region: an ARN that names one of them means any of them."""
+        names = {self.region, self.aws_region}
+        for peer in self.peers:
+            names |= {peer.region, peer.aws_region}
+        return frozenset(names - {""})
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        if self.alone not in ("continue", "refuse"):
+            raise ConfigError(f"alone is {self.alone!r}", hint='alone = "continue" or "refuse"')
+        if self.region in {peer.region for peer in self.peers}:
+            raise ConfigError(f"peers names this region itself: {self.region!r}")
+        for name in ("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
+
+
+class SitePeer(_Section, frozen=True, kw_only=True):
+    """A configured site; every site lists all of them, itself included."""
+
+    name: str
+    #: Base URL of its mesh and operator API, https://host:port.
+    url: str
+
+
+class RoutedRegion(_Section, frozen=True, kw_only=True):
+    """A region as the directors see it."""
+
+    name: str
+    #: The region's own name in the zone, for example ``eu.iot.example.com``.
+    hostname: str
+    address: str
+    mqtt_port: int
+
+
+class SiteConfig(_Section, frozen=True, kw_only=True):
+    """One site: an observer, a director and an authoritative nameserver."""
+
+    site: str
+    state_dir: str
+    #: Every configured site. A route changes only by a majority of these.
+    sites: tuple[SitePeer, ...]
+    #: In order of preference: the first is where a new system routes to.
+    regions: tuple[RoutedRegion, ...]
+    #: The name that plain clients know, for example ``iot.example.com``; also the zone's apex.
+    stable_name: str
+    dns: Listen
+    #: Seconds. Lower moves plain clients sooner and costs more queries.
+    dns_ttl_s: int = 1
+    mesh: Listen
+    #: ``ca`` here signs sites and operators; the subject's OU tells which.
+    mesh_tls: TlsFiles
+    #: The canary device's certificate and key; ``ca`` verifies the gateways.
+    canary_tls: TlsFiles
+    canary_prefix: str = "isthmus/canary/"
+    #: Seconds between two probes of one region.
+    probe_interval_s: float = 0.25
+    #: Seconds until an unanswered probe has failed.
+    probe_timeout_s: float = 0.8
+    #: Failed probes in a row that make a vote ``unhealthy``, good ones that make it ``healthy``.
+    down_after: int = 2
+    up_after: int = 3
+    #: Seconds by which an observer's clock tick may be late. Later means that the process was
+    #: paused: its vote is ``unknown`` until fresh probes. Must stay below the time that
+    #: ``down_after`` unanswered probes take, or a pause here looks like an outage there.
+    pause_limit_s: float = 1.0
+    #: A site not heard for this many seconds has no vote.
+    vote_lifetime_s: float = 2.0
+    #: Seconds between two exchanges of two sites; a change is told at once.
+    mesh_interval_s: float = 0.1
+    #: Seconds until an unanswered exchange is given up; it delays that one site only.
+    mesh_timeout_s: float = 0.5
+    #: Seconds that a starting or thawed site waits for a majority of the sites before its
+    #: nameserver answers from what its disk has. Longer serves fewer old plans, and nothing sooner.
+    start_grace_s: float = 3.0
+    #: The NATS of the region at this site, to tell its gateways the route; absent at a witness.
+    nats: NatsAccess | None = None
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        if self.site not in {peer.name for peer in self.sites}:
+            raise ConfigError(f"site {self.site!r} is not among sites")
+        if not self.regions:
+            raise ConfigError("regions is empty", hint="list at least one region")
+        if self.dns_ttl_s < 0:
+            raise ConfigError(f"dns_ttl_s is {self.dns_ttl_s}", hint="0 or more seconds")
+        for region in self.regions:
+            if not region.hostname.endswith(f".{self.stable_name}"):
+                hint = f"a name below {self.stable_name}, which is the zone's apex"
+                raise ConfigError(f"hostname of {region.name} is {region.hostname!r}", hint=hint)
+        if self.pause_limit_s >= self.down_after * max(self.probe_interval_s, self.probe_timeout_s):
+            hint = "less than down_after x probe_timeout_s"
+            raise ConfigError(f"pause_limit_s is {self.pause_limit_s}", hint=hint)
+
+
+def load(path: Path, kind: type[T]) -> T:
+    """Read one TOML file; raises ConfigError that names the file, the field and the value."""
+    try:
+        with path.open("rb") as file:
+            config = msgspec.convert(tomllib.load(file), kind)
+        validate = getattr(config, "validate", None)
+        if validate:
+            validate()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file", hint="name it with --config FILE") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: not TOML: {error}") from None
+    except (msgspec.ValidationError, ConfigError) as error:
+        raise ConfigError(f"{path}: {error}") from None
+    return config
+
+
+def dump(path: Path, config: msgspec.Struct) -> None:
+    """Write a config file that ``load`` reads back."""
+    path.write_bytes(tomli_w.dumps(_without_none(msgspec.to_builtins(config))).encode())
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_none(each) for name, each in value.items() if each is not None}
+    if isinstance(value, list | tuple):
+        return [_without_none(each) for each in value]
+    return value

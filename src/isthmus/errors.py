@@ -1,0 +1,55 @@
+"""Every error that Isthmus raises on purpose.
+
+    IsthmusError
+      ConfigError          a setting is wrong: names the field, the value, what to try
+      InputError           what a user handed in is wrong (a fleet file, an argument, a request)
+      MalformedPacket      bytes on the wire that are not MQTT
+      StaleRevision        compare-and-set lost: somebody wrote the item in between
+      NotReplicated        stored here, but no second region confirmed in time
+      Unavailable          a part we need does not answer (yet)
+      BrokenInvariant      a promise of ours does not hold: a bug, never the user's fault
+
+The docstring of a class is its default message. ``hint`` says what to try next.
+"""
+
+from __future__ import annotations
+
+
+class IsthmusError(Exception):
+    """Something went wrong."""
+
+    def __init__(self, message: str = "", *, hint: str = "") -> None:
+        super().__init__(message or (type(self).__doc__ or "").strip())
+        self.hint = hint
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{text}\nTry: {self.hint}" if self.hint else text
+
+
+class ConfigError(IsthmusError):
+    """A setting is wrong."""
+
+
+class InputError(IsthmusError):
+    """The input is wrong."""
+
+
+class MalformedPacket(IsthmusError):
+    """These bytes are not an MQTT packet."""
+
+
+class StaleRevision(IsthmusError):
+    """The item was written by somebody else in between."""
+
+
+class NotReplicated(IsthmusError):
+    """Stored in this region, but no second region confirmed in time."""
+
+
+class Unavailable(IsthmusError):
+    """A part that is needed does not answer."""
+
+
+class BrokenInvariant(IsthmusError):
+    """A promise does not hold."""

@@ -1,0 +1,22 @@
+"""Options and markers of the whole test suite."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("default", deadline=None, database=None)
+settings.load_profile("default")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--nightly", action="store_true", help="run the long tests too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--nightly"):
+        return
+    skip = pytest.mark.skip(reason="long; run with ./dev nightly")
+    for item in items:
+        if "nightly" in item.keywords:
+            item.add_marker(skip)
