@@ -1,0 +1,1 @@
+"""Bytes in, values out: MQTT packets and topics, without I/O."""
