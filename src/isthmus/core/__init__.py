@@ -1,0 +1,1 @@
+"""What decides: pure values and functions; time and chance are arguments."""
