@@ -1,0 +1,1 @@
+"""One site: its observer, its director, its nameserver and the mesh between the sites."""
