@@ -1,0 +1,70 @@
+"""The bus's record: a batch of messages that one gateway process stored together.
+
+A *writer* is one start of one gateway process's lane, with a random 128-bit id. Its batches are
+numbered 1, 2, 3 ... without gaps: a peer confirms, per writer, the highest contiguous number that
+its own fsynced stream holds. Batches are copied between regions byte for byte; fields are only ever
+added at the end, so that releases read each other's.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from isthmus.errors import InputError
+
+
+class Source(msgspec.Struct, frozen=True, array_like=True):
+    """One connection of one client, as its messages name it."""
+
+    #: Random per connection: a client repeats a message only on another connection.
+    connection: str
+    client: str
+    #: Certificate id.
+    principal: str
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One publish, as the gateway accepted it."""
+
+    #: Index into the batch's sources.
+    source: int
+    topic: str
+    payload: bytes
+    qos: int
+    #: The publish carried DUP: a hint for people, proof of nothing (correctness.md, section 1).
+    dup: bool
+    #: Milliseconds since 1970 when the gateway had read it.
+    at_ms: int
+    #: The client's own identity of the message, where it gives one; empty otherwise.
+    id: str = ""
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """What a writer stored as one stream message."""
+
+    origin: str
+    writer: str
+    number: int
+    sources: tuple[Source, ...]
+    messages: tuple[Message, ...]
+
+
+_ENCODER = msgspec.msgpack.Encoder()
+_DECODER = msgspec.msgpack.Decoder(Batch)
+
+
+def encode(batch: Batch) -> bytes:
+    return _ENCODER.encode(batch)
+
+
+def decode(raw: bytes) -> Batch:
+    """Read a batch; raises InputError for anything else."""
+    try:
+        return _DECODER.decode(raw)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"not a batch: {error}") from None
+
+
+def batch_id(writer: str, number: int) -> str:
+    """What batches are de-duplicated by."""
+    return f"{writer}:{number}"

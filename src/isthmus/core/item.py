@@ -1,0 +1,223 @@
+"""The replicated item and its join.
+
+An item is named by kind and key and is a product of lattices, beside a version vector that counts
+the writes of each actor. ``join`` makes no stamp and no dot of its own, so regions that have seen
+the same writes hold the same bytes, and after a full exchange nobody writes.
+
+An item lives while its field ``life`` has an entry: creating adds one, deleting kills those seen.
+Two regions that create the same item at once keep both lives, so neither locks the other out; a
+later creation is another life, and inherits nothing that names an earlier one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any
+
+import msgspec
+
+from isthmus.core import lattice
+from isthmus.core.lattice import Dot, Fields, Lattice, Live, Register
+from isthmus.core.stamp import Stamp, StampClock
+from isthmus.errors import InputError
+
+#: No item may be larger, encoded: a stream message must hold it with room to spare.
+MAX_ITEM_BYTES = 512 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One version of one replicated thing of ours."""
+
+    kind: str
+    key: str
+    vv: Mapping[str, int] = field(default_factory=dict)
+    fields: Fields = field(default_factory=Fields)
+
+    @property
+    def version(self) -> int:
+        """What AWS clients see as the version: never goes down, equal where content is equal."""
+        return sum(self.vv.values())
+
+    def saw(self, dot: Dot) -> bool:
+        """Whether this version includes the write that the dot names."""
+        actor, _, count = dot.rpartition(":")
+        return self.vv.get(actor, 0) >= int(count)
+
+    @property
+    def lives(self) -> frozenset[Dot]:
+        """The creation dots under which the item is alive; empty for a tombstone."""
+        life = self.fields.get("life")
+        return frozenset(life.entries) if isinstance(life, Live) else frozenset()
+
+    def register(self, name: str) -> Any:
+        """The value of a register of the present life, or None."""
+        found = self.fields.get(name)
+        if not isinstance(found, Register) or not self.in_this_life(found):
+            return None
+        return found.value
+
+    def in_this_life(self, register: Register) -> bool:
+        """Whether a register was written since the earliest creation that is still alive."""
+        life = self.fields.get("life")
+        if not isinstance(life, Live) or not life.entries:
+            return False
+        return list(register.stamp) >= min(list(entry) for entry in life.entries.values())
+
+    def stamps(self) -> Iterable[Stamp]:
+        """Every stamp in the item, for a writer whose own must be greater."""
+        for _, register in lattice.registers(self.fields):
+            yield register.stamp
+        life = self.fields.get("life")
+        if isinstance(life, Live):
+            for entry in life.entries.values():
+                yield Stamp(*entry)
+
+    def encode(self) -> bytes:
+        """Canonical bytes: equal items have equal bytes."""
+        return lattice.canonical(
+            {
+                "kind": self.kind,
+                "key": self.key,
+                "vv": dict(self.vv),
+                "fields": self.fields.encode(),
+            }
+        )
+
+
+class _Encoded(msgspec.Struct):
+    """The outer form of an encoded item."""
+
+    kind: str
+    key: str
+    vv: dict[str, Annotated[int, msgspec.Meta(gt=0)]]
+    fields: dict[str, Any]
+
+
+_ITEMS = msgspec.json.Decoder(_Encoded)
+
+
+def decode(raw: bytes) -> Item:
+    """Read an encoded item; raises InputError for anything else."""
+    try:
+        read = _ITEMS.decode(raw)
+        fields = lattice.decode({"map": read.fields})
+        assert isinstance(fields, Fields)
+        life = fields.get("life")
+        if isinstance(life, Live):
+            for entry in life.entries.values():
+                lattice.decode_stamp(entry)
+    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"not an item: {error!r}") from None
+    return Item(read.kind, read.key, read.vv, fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Two writes, neither of which had seen the other, of which one value had to give way.
+
+    ``kept`` is None where the other side deleted the item.
+    """
+
+    kind: str
+    key: str
+    path: str
+    kept: Register | None
+    discarded: Register
+
+    @property
+    def id(self) -> str:
+        """The same in every region: of key, path and both dots."""
+        dots = sorted((self.kept.dot if self.kept else "", self.discarded.dot))
+        text = "\0".join((self.kind, self.key, self.path, *dots))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def join(a: Item, b: Item) -> Item:
+    """Merge two versions of one item."""
+    actors = a.vv.keys() | b.vv.keys()
+    vv = {actor: max(a.vv.get(actor, 0), b.vv.get(actor, 0)) for actor in actors}
+    return Item(a.kind, a.key, vv, a.fields.join(b.fields))
+
+
+def conflicts(a: Item, b: Item) -> list[Conflict]:
+    """What the join of two versions has to discard though its writer knew no better."""
+    if (a.lives or b.lives) and not join(a, b).lives:
+        alive, tombstone = (a, b) if a.lives else (b, a)
+        return [
+            Conflict(a.kind, a.key, path, None, register)
+            for path, register in lattice.registers(alive.fields)
+            if not tombstone.saw(register.dot)
+        ]
+    theirs = dict(lattice.registers(b.fields))
+    found = []
+    for path, mine in lattice.registers(a.fields):
+        other = theirs.get(path)
+        if other is None or other.dot == mine.dot or other.value == mine.value:
+            continue
+        if not b.saw(mine.dot) and not a.saw(other.dot):
+            kept = mine.join(other)
+            found.append(Conflict(a.kind, a.key, path, kept, other if kept is mine else mine))
+    return found
+
+
+class Write:
+    """One write of one item: a new dot and stamp, and the fields it changes.
+
+    Collect changes, then ``done()`` gives the new version. The base is never changed.
+    """
+
+    def __init__(
+        self,
+        base: Item,
+        clock: StampClock,
+        now_ms: int,
+        refers_to: Iterable[Item] = (),
+    ) -> None:
+        seen = [*base.stamps(), *(stamp for item in refers_to for stamp in item.stamps())]
+        self.stamp = clock.stamp(now_ms, seen)
+        count = base.vv.get(clock.actor, 0) + 1
+        self.dot: Dot = f"{clock.actor}:{count}"
+        self._base = replace(base, vv={**base.vv, clock.actor: count})
+        self._fields = base.fields
+
+    def put(self, name: str, value: Lattice) -> Write:
+        """Set a field to a value that is not below what is there."""
+        self._fields = self._fields.put(name, value)
+        return self
+
+    def set(self, name: str, value: Any) -> Write:
+        """Set a register."""
+        return self.put(name, Register(self.stamp, self.dot, value))
+
+    def live(self, name: str) -> Live:
+        """The present entries of a field of that kind."""
+        found = self._fields.get(name)
+        return found if isinstance(found, Live) else Live()
+
+    def add(self, name: str, value: Any) -> Write:
+        """Add an entry, beside those that are there."""
+        return self.put(name, self.live(name).add(self.dot, value))
+
+    def kill(self, name: str) -> Write:
+        """Remove the entries that are there."""
+        return self.put(name, self.live(name).kill())
+
+    def create(self) -> Write:
+        """Start a life, if the item has none."""
+        if not self.live("life").entries:
+            self.add("life", list(self.stamp))
+        return self
+
+    def delete(self) -> Write:
+        """End every life that is known here: what remains is a tombstone."""
+        return self.kill("life")
+
+    def done(self) -> Item:
+        """The new version; raises InputError if it is too large to replicate."""
+        item = replace(self._base, fields=self._fields)
+        if len(item.encode()) > MAX_ITEM_BYTES:
+            raise InputError(f"{item.kind} {item.key!r} would pass {MAX_ITEM_BYTES} bytes")
+        return item

@@ -1,0 +1,246 @@
+"""Things, certificates, policies and attachments: how each is written, and what each means.
+
+The functions take the present item (or an empty one) and return the version to write. Rules of
+correctness.md, section 4, that live here:
+
+- *A revoked certificate is never active after a join*: ``revoked`` is a flag.
+- A certificate is INACTIVE while a block is not lifted; activating lifts only the blocks it saw.
+- An attachment names the lives of both ends and is void for another life of either.
+- An attachment that was detached here while it was attached there is *contested*: its policy's
+  Deny statements count, its Allow statements do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from isthmus.core.item import Conflict, Item, Write
+from isthmus.core.lattice import Fields, Flag, GrowSet, Live, Register, canonical
+from isthmus.core.stamp import StampClock
+
+THING = "thing"
+CERTIFICATE = "certificate"
+POLICY = "policy"
+POLICY_VERSION = "policy-version"
+#: A policy attached to a principal, or a principal attached to a thing.
+ATTACHMENT = "attachment"
+CONFLICT = "conflict"
+
+
+class CertificateStatus(StrEnum):
+    """As AWS IoT names them."""
+
+    ACTIVE = "ACTIVE"
+    INACTIVE = "INACTIVE"
+    REVOKED = "REVOKED"
+    PENDING_ACTIVATION = "PENDING_ACTIVATION"
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who writes, and when."""
+
+    clock: StampClock
+    now_ms: int
+
+    def write(self, base: Item, *refers_to: Item) -> Write:
+        return Write(base, self.clock, self.now_ms, refers_to)
+
+
+def _members(item: Item, name: str) -> frozenset[str]:
+    found = item.fields.get(name)
+    return found.members if isinstance(found, GrowSet) else frozenset()
+
+
+# Things
+
+
+def put_thing(item: Item, writer: Writer, attributes: Mapping[str, str]) -> Item:
+    """Create a thing, or set some of its attributes. An empty value removes one, as on AWS."""
+    write = writer.write(item).create()
+    held = item.fields.get("attributes")
+    values = dict(held.values) if isinstance(held, Fields) else {}
+    for name, value in attributes.items():
+        values[name] = Register(write.stamp, write.dot, value or None)
+    return write.put("attributes", Fields(values)).done()
+
+
+def delete(item: Item, writer: Writer) -> Item:
+    """End the item's life."""
+    return writer.write(item).delete().done()
+
+
+def attributes(item: Item) -> dict[str, str]:
+    """A thing's attributes in its present life."""
+    held = item.fields.get("attributes")
+    if not isinstance(held, Fields):
+        return {}
+    return {
+        name: register.value
+        for name, register in sorted(held.values.items())
+        if isinstance(register, Register)
+        and item.in_this_life(register)
+        and register.value is not None
+    }
+
+
+# Certificates
+
+
+def register_certificate(item: Item, writer: Writer, pem: str, *, active: bool) -> Item:
+    """Register a certificate under its fingerprint, which is the item's key."""
+    write = writer.write(item).create().set("pem", pem)
+    return _activated(write, item).done() if active else write.done()
+
+
+def _activated(write: Write, item: Item) -> Write:
+    # Of the lives that are known here: registered again after its deletion, it is not active yet.
+    lives = frozenset(write.live("life").entries)
+    return write.put("activated", GrowSet(_members(item, "activated") | lives)).kill("blocks")
+
+
+def activate(item: Item, writer: Writer) -> Item:
+    """Lift the blocks that are known here. A revoked certificate stays revoked."""
+    return _activated(writer.write(item), item).done()
+
+
+def deactivate(item: Item, writer: Writer) -> Item:
+    """Add a block, which stands until somebody who has seen it activates."""
+    return writer.write(item).add("blocks", {}).done()
+
+
+def revoke(item: Item, writer: Writer) -> Item:
+    """Revoke for good. Also of a certificate not known here: its fingerprint is then taken."""
+    return writer.write(item).create().put("revoked", Flag(True)).done()
+
+
+def certificate_status(item: Item) -> CertificateStatus | None:
+    """The status as AWS shows it, or None where there is no such certificate."""
+    if item.fields.get("revoked") == Flag(True):
+        return CertificateStatus.REVOKED
+    if not item.lives:
+        return None
+    blocks = item.fields.get("blocks")
+    if isinstance(blocks, Live) and blocks.entries:
+        return CertificateStatus.INACTIVE
+    if _members(item, "activated") & item.lives:
+        return CertificateStatus.ACTIVE
+    return CertificateStatus.PENDING_ACTIVATION
+
+
+# Policies
+
+
+def version_key(name: str, number: int, document: str) -> str:
+    """The key of an immutable version: two regions that write version 2 at once write two items."""
+    return f"{name}:{number}:{hashlib.sha256(document.encode()).hexdigest()[:16]}"
+
+
+def put_policy_version(item: Item, writer: Writer, document: str) -> Item:
+    """Write the immutable item of one version, once."""
+    return item if item.lives else writer.write(item).create().set("document", document).done()
+
+
+def put_policy(item: Item, writer: Writer, default_key: str) -> Item:
+    """Create a policy or change its default, in place of the defaults that are known here."""
+    write = writer.write(item).create()
+    return write.kill("defaults").add("defaults", default_key).done()
+
+
+def default_versions(item: Item) -> list[str]:
+    """Keys of the default versions: more than one where regions changed it at once."""
+    defaults = item.fields.get("defaults")
+    return sorted(set(defaults.entries.values())) if isinstance(defaults, Live) else []
+
+
+# Attachments
+
+
+def attachment_key(target: str, principal: str) -> str:
+    """``target`` is ``policy:<name>`` or ``thing:<name>``."""
+    return f"{target}:{principal}"
+
+
+def attach(item: Item, writer: Writer, target: Item, principal: Item) -> Item:
+    """Attach, naming the lives of both ends and the detaches that were known."""
+    write = writer.write(item, target, principal).create()
+    return (
+        write.kill("attaches")
+        .add(
+            "attaches",
+            {
+                "target": [target.kind, target.key, sorted(target.lives)],
+                "principal": [principal.kind, principal.key, sorted(principal.lives)],
+                "saw": sorted(_members(item, "detaches")),
+            },
+        )
+        .done()
+    )
+
+
+def detach(item: Item, writer: Writer) -> Item:
+    """Detach the attaches that are known here."""
+    write = writer.write(item).kill("attaches")
+    return write.put("detaches", GrowSet(_members(item, "detaches") | {write.dot})).done()
+
+
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """One attach that nobody who saw it has undone."""
+
+    target_kind: str
+    target_key: str
+    target_lives: frozenset[str]
+    principal_key: str
+    principal_lives: frozenset[str]
+    contested: bool
+
+    def holds_for(self, target: Item | None, principal: Item | None) -> bool:
+        """Whether both ends still live the life that was attached."""
+        return bool(
+            target
+            and principal
+            and self.target_lives & target.lives
+            and self.principal_lives & principal.lives
+        )
+
+
+def attaches(item: Item) -> list[Attach]:
+    """What is attached, and whether a concurrent detach contests it."""
+    found = item.fields.get("attaches")
+    if not isinstance(found, Live):
+        return []
+    detaches = _members(item, "detaches")
+    return [_attach(entry, detaches) for _, entry in sorted(found.entries.items())]
+
+
+def _attach(entry: Mapping[str, Any], detaches: frozenset[str]) -> Attach:
+    target_kind, target_key, target_lives = entry["target"]
+    _, principal_key, principal_lives = entry["principal"]
+    return Attach(
+        target_kind,
+        target_key,
+        frozenset(target_lives),
+        principal_key,
+        frozenset(principal_lives),
+        contested=bool(detaches - set(entry["saw"])),
+    )
+
+
+# Conflicts
+
+
+def conflict_item(conflict: Conflict) -> Item:
+    """The item that lists a conflict: the same bytes in every region."""
+    sides: Sequence[Register | None] = (conflict.kept, conflict.discarded)
+    value = {
+        "path": conflict.path,
+        "sides": [side and {"dot": side.dot, "value": side.value} for side in sides],
+        "of": [conflict.kind, conflict.key],
+    }
+    fields = Fields({"conflict": GrowSet(frozenset({canonical(value).decode()}))})
+    return Item(CONFLICT, conflict.id, {}, fields)

@@ -1,0 +1,118 @@
+"""A region's items in memory, and what they say about a principal.
+
+Fed by the region's own change log, so it is as new as the log's position it has applied. The
+gateway and the API each keep one. ``digest`` covers what is held here, so that two regions can be
+compared by what their services believe and not only by what their disks have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from isthmus.core import registry
+from isthmus.core.item import Item
+from isthmus.core.registry import Attach, CertificateStatus
+
+
+@dataclass(frozen=True, slots=True)
+class AttachedPolicy:
+    """A policy that counts for a principal: every default version of it, and whether contested."""
+
+    name: str
+    documents: tuple[str, ...]
+    contested: bool
+
+
+class View:
+    """Items by kind and key, with the attachments of each principal beside them."""
+
+    def __init__(self) -> None:
+        self._items: dict[tuple[str, str], Item] = {}
+        self._hashes: dict[tuple[str, str], int] = {}
+        self._digest = 0
+        self._attachments: dict[str, set[str]] = defaultdict(set)
+        #: Which principals a policy or a policy version matters to, through its attachments.
+        self._principals: dict[tuple[str, str], set[str]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def get(self, kind: str, key: str) -> Item | None:
+        return self._items.get((kind, key))
+
+    def apply(self, item: Item) -> frozenset[str]:
+        """Take a newer version in; return the principals whose rights may have changed by it."""
+        at = (item.kind, item.key)
+        self._items[at] = item
+        fresh = int.from_bytes(hashlib.sha256(item.encode()).digest()[:16], "big")
+        self._digest ^= self._hashes.get(at, 0) ^ fresh
+        self._hashes[at] = fresh
+        match item.kind:
+            case registry.CERTIFICATE:
+                return frozenset({item.key})
+            case registry.ATTACHMENT:
+                return self._index(item)
+            case registry.POLICY | registry.THING:
+                return frozenset(self._principals.get((item.kind, item.key), ()))
+            case registry.POLICY_VERSION:
+                name = item.key.rsplit(":", 2)[0]
+                return frozenset(self._principals.get((registry.POLICY, name), ()))
+        return frozenset()
+
+    def _index(self, item: Item) -> frozenset[str]:
+        principal = item.key.rsplit(":", 1)[1]
+        self._attachments[principal].add(item.key)
+        for attach in registry.attaches(item):
+            self._principals[attach.target_kind, attach.target_key].add(principal)
+        return frozenset({principal})
+
+    def status(self, principal: str) -> CertificateStatus | None:
+        """The status of a certificate, or None where it is not known."""
+        item = self.get(registry.CERTIFICATE, principal)
+        return registry.certificate_status(item) if item else None
+
+    def policies(self, principal: str) -> tuple[AttachedPolicy, ...]:
+        """The policies that count for a principal now."""
+        return tuple(
+            AttachedPolicy(attach.target_key, self._documents(attach.target_key), attach.contested)
+            for attach in self._attaches(principal, registry.POLICY)
+        )
+
+    def things(self, principal: str) -> tuple[str, ...]:
+        """The things a principal is attached to, contested attachments left out."""
+        return tuple(
+            attach.target_key
+            for attach in self._attaches(principal, registry.THING)
+            if not attach.contested
+        )
+
+    def _attaches(self, principal: str, kind: str) -> Iterator[Attach]:
+        certificate = self.get(registry.CERTIFICATE, principal)
+        for key in sorted(self._attachments.get(principal, ())):
+            item = self._items[registry.ATTACHMENT, key]
+            for attach in registry.attaches(item):
+                target = self.get(attach.target_kind, attach.target_key)
+                if attach.target_kind == kind and attach.holds_for(target, certificate):
+                    yield attach
+
+    def _documents(self, policy: str) -> tuple[str, ...]:
+        """The documents of all default versions; a version not here yet reads as deny all."""
+        item = self.get(registry.POLICY, policy)
+        keys = registry.default_versions(item) if item else []
+        versions = (self.get(registry.POLICY_VERSION, key) for key in keys)
+        return tuple((each and each.register("document")) or "" for each in versions)
+
+    @property
+    def digest(self) -> str:
+        """One hash over everything that is held, tombstones included, kept as items come."""
+        return f"{self._digest:032x}"
+
+    def digests(self) -> dict[str, str]:
+        """A short hash of every item, tombstones included."""
+        return {
+            f"{kind}/{key}": f"{self._hashes[kind, key]:032x}"[:16]
+            for kind, key in sorted(self._items)
+        }

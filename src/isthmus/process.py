@@ -1,0 +1,93 @@
+"""One way to run a service process: signals, logs, the ready line, the leash.
+
+A process says ``ready`` on its standard output once it serves. One that was started with a leash
+ends when its standard input is closed, so that nothing outlives the process that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+READY_LINE = "ready"
+
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object per line: constant message, the rest as fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "at": round(record.created, 3),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        fields = vars(record)
+        line.update({name: fields[name] for name in fields if name not in _STANDARD})
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    """Send every log line to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines())
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+
+
+def say_ready() -> None:
+    """Tell whoever started this process that it serves."""
+    sys.stdout.write(READY_LINE + "\n")
+    sys.stdout.flush()
+
+
+def run(main: Callable[[], Coroutine[Any, Any, Any]], *, leash: bool) -> int:
+    """Run a service until it ends, SIGINT, SIGTERM or the end of the leash."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.run(_until_stopped(main, leash))
+    return uvloop.run(_until_stopped(main, leash))
+
+
+async def _until_stopped(main: Callable[[], Coroutine[Any, Any, Any]], leash: bool) -> int:
+    service = asyncio.create_task(main())
+    loop = asyncio.get_running_loop()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(each, service.cancel)
+    holding = asyncio.create_task(_let_go(service.cancel)) if leash else None
+    try:
+        code = await service
+    except asyncio.CancelledError:
+        return 0
+    except BaseException:
+        logging.getLogger(__name__).exception("the service failed", extra={"action": "failed"})
+        return 1
+    finally:
+        if holding:
+            holding.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await holding
+    return code if isinstance(code, int) else 0
+
+
+async def _let_go(stop: Callable[[], object]) -> None:
+    reader = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    await _drain(reader.read)
+    stop()
+
+
+async def _drain(read: Callable[[int], Awaitable[bytes]]) -> None:
+    while await read(4096):
+        pass

@@ -1,0 +1,70 @@
+"""A batch is read back as it was written, by this release and by others."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from isthmus.core.batch import Batch, Message, Source, batch_id, decode, encode
+from isthmus.errors import InputError
+
+TEXT = st.text(max_size=5)
+SOURCES = st.builds(Source, TEXT, TEXT, TEXT)
+MESSAGES = st.builds(
+    Message,
+    st.integers(0, 3),
+    TEXT,
+    st.binary(max_size=5),
+    st.integers(0, 1),
+    st.booleans(),
+    st.integers(0, 2**50),
+    TEXT,
+)
+BATCHES = st.builds(
+    Batch,
+    TEXT,
+    TEXT,
+    st.integers(1, 2**40),
+    st.lists(SOURCES, max_size=3).map(tuple),
+    st.lists(MESSAGES, max_size=3).map(tuple),
+)
+
+
+@given(BATCHES)
+def test_a_batch_is_read_back(batch):
+    assert decode(encode(batch)) == batch
+
+
+@given(st.binary(max_size=60))
+def test_garbage_is_refused(raw):
+    try:
+        found = decode(raw)
+    except InputError:
+        return
+    assert isinstance(found, Batch)
+
+
+@given(BATCHES, st.data())
+def test_a_batch_that_was_cut_off_is_refused(batch, data):
+    raw = encode(batch)
+    with pytest.raises(InputError):
+        decode(raw[: data.draw(st.integers(0, len(raw) - 1))])
+
+
+@given(BATCHES)
+def test_fields_that_a_later_release_adds_at_the_end_are_passed_over(batch):
+    origin, writer, number, sources, messages = msgspec.msgpack.decode(encode(batch))
+    later = [[*each, "later"] for each in messages]
+    raw = [origin, writer, number, [[*each, 1] for each in sources], later, {"more": 1}]
+    assert decode(msgspec.msgpack.encode(raw)) == batch
+
+
+def test_a_message_of_a_release_that_knew_no_identity_has_none():
+    raw = ["eu", "w", 1, [["c", "client", "p"]], [[0, "t", b"x", 1, False, 5]]]
+    assert decode(msgspec.msgpack.encode(raw)).messages[0].id == ""
+
+
+def test_the_id_names_writer_and_number():
+    assert batch_id("ab12", 7) == "ab12:7"
