@@ -1,0 +1,1 @@
+"""NATS: connections, streams, and the change log on JetStream."""

@@ -1,0 +1,68 @@
+"""A region's change log on JetStream: the newest version of each item, compare-and-set on its key.
+
+A write is durable here when it returns. Its revision is the stream sequence, which the region's
+services also use as the log's position.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+from nats.js.errors import APIError, NotFoundError
+
+from isthmus.adapters.nats.streams import LOG, log_subject
+from isthmus.core import item as items
+from isthmus.core.item import Item
+from isthmus.errors import StaleRevision, Unavailable
+
+_WRONG_LAST_SEQUENCE = 10071
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """An item as the log has it; revision 0 where it has none."""
+
+    item: Item
+    revision: int
+
+
+class NatsChangeLog:
+    """Implements ports.ChangeLog."""
+
+    def __init__(self, client: Client) -> None:
+        self._js = client.jetstream(timeout=5)
+
+    async def get(self, kind: str, key: str) -> Stored:
+        """The present version, or an empty item with revision 0."""
+        try:
+            found = await self._js.get_last_msg(LOG, log_subject(kind, key))
+        except NotFoundError:
+            return Stored(Item(kind, key), 0)
+        except (TimeoutError, NatsError) as error:
+            raise Unavailable(f"the change log does not answer: {error!r}") from error
+        assert found.data is not None
+        assert found.seq is not None
+        return Stored(items.decode(found.data), found.seq)
+
+    async def put(self, item: Item, revision: int) -> int:
+        """Write the next version; raises StaleRevision if ``revision`` is not the present one."""
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        subject = log_subject(item.kind, item.key)
+        try:
+            ack = await self._js.publish(subject, item.encode(), stream=LOG, headers=headers)
+        except APIError as error:
+            if error.err_code == _WRONG_LAST_SEQUENCE:
+                raise StaleRevision(f"{item.kind} {item.key!r}") from None
+            raise Unavailable(f"the change log refused a write: {error!r}") from error
+        except (TimeoutError, NatsError) as error:
+            raise Unavailable(f"the change log does not answer: {error!r}") from error
+        return ack.seq
+
+    async def head(self) -> int:
+        """The position of the newest write."""
+        try:
+            return (await self._js.stream_info(LOG)).state.last_seq
+        except (TimeoutError, NatsError) as error:
+            raise Unavailable(f"the change log does not answer: {error!r}") from error

@@ -1,0 +1,70 @@
+"""Connections to a region's NATS: TLS, an nkey per user, reconnecting for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Awaitable, Callable
+
+from nats.aio.client import Client
+
+from isthmus.config import NatsAccess
+
+_log = logging.getLogger(__name__)
+
+#: Seconds between attempts to reconnect: a region that returns should be heard at once.
+RECONNECT_WAIT_S = 0.1
+#: A frozen server resets nothing; two unanswered pings of one second tell.
+PING_INTERVAL_S = 1
+PINGS_OUTSTANDING_MAX = 2
+
+
+async def _ignore() -> None:
+    return None
+
+
+async def connect(
+    access: NatsAccess,
+    *,
+    name: str,
+    on_connect: Callable[[], Awaitable[None]] = _ignore,
+    on_disconnect: Callable[[], Awaitable[None]] = _ignore,
+) -> Client:
+    """Connect, trying until the server is there.
+
+    ``on_connect`` runs after this and after every later connection, ``on_disconnect`` whenever it
+    is lost.
+    """
+    client = Client()
+    context = ssl.create_default_context(cafile=access.ca)
+
+    async def log_error(error: Exception) -> None:
+        extra = {"action": "nats-error", "connection": name, "error": repr(error)}
+        _log.debug("nats connection error", extra=extra)
+
+    while True:
+        try:
+            await client.connect(
+                access.url.split(","),
+                name=name,
+                tls=context,
+                nkeys_seed=access.nkey_seed,
+                # Each user has its inboxes to itself: permissions keep others from listening.
+                inbox_prefix=f"_INBOX_{name}",
+                allow_reconnect=True,
+                max_reconnect_attempts=-1,
+                reconnect_time_wait=RECONNECT_WAIT_S,  # type: ignore[arg-type]
+                connect_timeout=2,
+                ping_interval=PING_INTERVAL_S,
+                max_outstanding_pings=PINGS_OUTSTANDING_MAX,
+                error_cb=log_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_connect,
+            )
+            break
+        except (TimeoutError, OSError) as error:
+            await log_error(error)
+            await asyncio.sleep(RECONNECT_WAIT_S)
+    await on_connect()
+    return client

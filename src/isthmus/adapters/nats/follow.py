@@ -1,0 +1,133 @@
+"""Follow a stream from a position: everything after it, in order, then what comes.
+
+A pull consumer with a request always open: a new message is here as soon as it is stored, and
+silence is noticed by us within two expiries, not by the server's ten seconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+from uuid import uuid4
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from isthmus.errors import Unavailable
+
+#: Messages asked for at once, and how long one request stays open.
+PULL_BATCH = 512
+PULL_EXPIRES_S = 2.0
+#: The consumer goes away by itself when nobody pulls for this long.
+CONSUMER_IDLE_S = 30.0
+#: Messages handed over at once.
+TAKE_MAX = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One stream message."""
+
+    sequence: int
+    subject: str
+    payload: bytes
+    #: The batch id, where there is one.
+    id: str
+    #: When this stream had it, in seconds since 1970 by the server's clock.
+    stored_s: float = 0.0
+
+
+def _entry(message: Msg) -> Entry:
+    # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>
+    place = message.reply.split(".")
+    batch_id = (message.headers or {}).get("Nats-Msg-Id", "")
+    stored_s = int(place[7]) / 1e9
+    return Entry(int(place[5]), message.subject, message.data, batch_id, stored_s)
+
+
+async def follow(
+    client: Client, stream: str, after: int, *, subject: str = ""
+) -> AsyncGenerator[list[Entry], None]:
+    """Yield what the stream holds after a sequence, as lists in order, without end.
+
+    Raises Unavailable when the server falls silent or the consumer is lost; the caller resumes
+    from the last sequence that it took. Never skips: each list continues the one before.
+    """
+    try:
+        consumer = await client.jetstream().add_consumer(
+            stream,
+            ConsumerConfig(
+                name=uuid4().hex,
+                deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
+                opt_start_seq=after + 1,
+                ack_policy=AckPolicy.NONE,
+                filter_subject=subject or None,
+                inactive_threshold=CONSUMER_IDLE_S,
+                mem_storage=True,
+                num_replicas=1,
+            ),
+        )
+        puller = _Puller(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}")
+        async with aclosing(puller.entries()) as batches:
+            async for entries in batches:
+                yield entries
+    except (TimeoutError, NatsError, OSError) as error:
+        raise Unavailable(f"cannot follow {stream}: {error!r}") from error
+
+
+class _Puller:
+    """Keeps a pull request open and hands over what arrives."""
+
+    def __init__(self, client: Client, subject: str) -> None:
+        self._client = client
+        self._subject = subject
+        self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        self._asked = 0
+        self._delivered = 0
+
+    async def entries(self) -> AsyncGenerator[list[Entry], None]:
+        inbox = self._client.new_inbox()
+
+        async def take(message: Msg) -> None:
+            self._queue.put_nowait(message)
+
+        subscription = await self._client.subscribe(inbox, cb=take)
+        try:
+            await self._ask(inbox)
+            while True:
+                entries = await self._take(inbox)
+                if entries:
+                    yield entries
+        finally:
+            if self._client.is_connected:
+                await subscription.unsubscribe()
+
+    async def _ask(self, inbox: str) -> None:
+        request = {"batch": PULL_BATCH, "expires": int(PULL_EXPIRES_S * 1e9)}
+        await self._client.publish(self._subject, msgspec.json.encode(request), reply=inbox)
+        self._asked = PULL_BATCH
+
+    async def _take(self, inbox: str) -> list[Entry]:
+        message = await asyncio.wait_for(self._queue.get(), 2 * PULL_EXPIRES_S)
+        entries: list[Entry] = []
+        while True:
+            status = (message.headers or {}).get("Status") if not message.data else None
+            if status is None:
+                entries.append(_entry(message))
+                self._asked -= 1
+            elif status in ("408", "404"):
+                # The request ran out; what it did not deliver is asked for again.
+                self._asked = 0
+            elif status != "100":
+                raise Unavailable(f"the server ended the consumer (status {status})")
+            if self._queue.empty() or len(entries) >= TAKE_MAX:
+                break
+            message = self._queue.get_nowait()
+        if self._asked <= 0:
+            await self._ask(inbox)
+        return entries

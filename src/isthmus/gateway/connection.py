@@ -1,0 +1,193 @@
+"""One client's socket: TLS, packets, and the session's actions performed.
+
+Bounded everywhere: a client that has not connected within a few seconds is closed, one that reads
+too slowly is closed, and one to which many PUBACKs are owed is not read from until they have left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+from typing import TYPE_CHECKING, cast
+
+from OpenSSL import SSL
+
+from isthmus.core.batch import Source
+from isthmus.core.session import (
+    Close,
+    Join,
+    Leave,
+    Refusal,
+    Send,
+    Session,
+    Store,
+    Ticket,
+    check_connect,
+)
+from isthmus.errors import MalformedPacket
+from isthmus.gateway.tls import TlsStream
+from isthmus.wire import mqtt3
+from isthmus.wire.mqtt3 import Connack, Connect, Packet
+
+if TYPE_CHECKING:
+    from isthmus.core.session import Action
+    from isthmus.gateway.gateway import Gateway
+
+_log = logging.getLogger(__name__)
+
+CONNECT_TIMEOUT_S = 10.0
+#: Bytes that may wait to be sent to a client.
+UNSENT_MAX_BYTES = 1024 * 1024
+#: PUBACKs owed, above which a client is not read from; AWS IoT allows 100 in flight.
+OWED_MAX = 100
+PACKET_MAX_BYTES = 146 * 1024
+
+
+class Connection(asyncio.Protocol):
+    """A client, from accept to close."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+        self._tls = TlsStream(gateway.tls)
+        self._decoder = mqtt3.Decoder(PACKET_MAX_BYTES)
+        self._transport: asyncio.Transport | None = None
+        self._reading = True
+        self.session: Session | None = None
+        #: What the bus's records call this connection; made when CONNECT is accepted.
+        self.source: Source | None = None
+        self.heard_s = gateway.now_s()
+
+    @property
+    def principal(self) -> str:
+        return self._tls.principal
+
+    @property
+    def address(self) -> str:
+        peer = self._transport.get_extra_info("peername") if self._transport else None
+        return str(peer[0]) if peer else ""
+
+    # asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
+        self._gateway.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        # Before anything is read: after a pause nobody here may be served until we caught up.
+        if self._gateway.notice_pause():
+            return
+        self.heard_s = self._gateway.now_s()
+        try:
+            plaintext, answer = self._tls.feed(data)
+            if answer:
+                self._write(answer)
+            if plaintext:
+                self._receive(plaintext)
+        except MalformedPacket as error:
+            self._refuse_malformed(error)
+        except SSL.Error as error:
+            self._write(self._tls.alert())
+            self.close(f"TLS: {error!r}"[:200])
+
+    def pause_writing(self) -> None:
+        self.close("the client reads too slowly", at_once=True)
+
+    def eof_received(self) -> None:
+        self.close("the client closed its side")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._gateway.closed(self)
+
+    # Packets
+
+    def _receive(self, plaintext: bytes) -> None:
+        for packet in self._decoder.feed(plaintext):
+            if self._transport is None:
+                return
+            if self.session is None:
+                self._connect(packet)
+            else:
+                self.perform(self.session.handle(packet))
+        self.check_owed()
+
+    def _connect(self, packet: Packet) -> None:
+        checked = check_connect(packet)
+        accepted = self._gateway.admit(self, checked) if isinstance(checked, Connect) else checked
+        if isinstance(accepted, Refusal):
+            self._send(mqtt3.encode(Connack(False, accepted.return_code)))
+            self.close(f"refused: {accepted.reason}")
+            return
+        self.session = accepted
+        self.source = Source(secrets.token_hex(8), accepted.client_id, self.principal)
+        self._send(mqtt3.encode(Connack(False, 0)))
+
+    def _refuse_malformed(self, error: MalformedPacket) -> None:
+        if self.session is None and isinstance(error, mqtt3.UnsupportedProtocol):
+            # [MQTT-3.1.2-2]: unacceptable protocol level.
+            self._send(mqtt3.encode(Connack(False, 1)))
+        self.close(f"malformed packet: {error}")
+
+    # Actions
+
+    def perform(self, actions: list[Action]) -> None:
+        """Do what the session decided, in order."""
+        for action in actions:
+            match action:
+                case Store():
+                    self._gateway.store(self, action)
+                case Send(data):
+                    self._send(data)
+                case Join(topic_filter, qos):
+                    self._gateway.join(self, topic_filter, qos)
+                case Leave(topic_filter, qos):
+                    self._gateway.leave(self, topic_filter, qos)
+                case Close(reason):
+                    self.close(reason)
+                    return
+
+    def kept(self, tickets: list[Ticket]) -> None:
+        """The promises of some of this client's publishes are kept."""
+        if self.session is None:
+            return
+        for ticket in tickets:
+            ticket.kept = True
+        answers = self.session.answers()
+        if answers:
+            self._send(answers)
+        self.check_owed()
+
+    def check_owed(self) -> None:
+        """Read on, or wait, by how many PUBACKs are owed."""
+        if self._transport is None or self.session is None:
+            return
+        may_read = self.session.owed < OWED_MAX
+        if may_read != self._reading:
+            self._reading = may_read
+            if may_read:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    def _send(self, plaintext: bytes) -> None:
+        if self._transport is not None:
+            self._write(self._tls.encrypt(plaintext))
+
+    def _write(self, data: bytes) -> None:
+        if data and self._transport is not None:
+            self._transport.write(data)
+
+    def close(self, reason: str, *, at_once: bool = False) -> None:
+        """Close the socket; what is already written still leaves, unless ``at_once``."""
+        transport, self._transport = self._transport, None
+        if transport is None:
+            return
+        client = self.session.client_id if self.session else ""
+        extra = {"action": "close", "client": client, "reason": reason}
+        _log.info("connection closed", extra=extra)
+        if at_once:
+            transport.abort()
+        else:
+            transport.close()

@@ -1,0 +1,332 @@
+"""One gateway process: who is connected, what they may do, and where their messages go.
+
+A gateway has no state of its own that matters: its items come from the region's change log, its
+messages go to the region's bus, and what it has not acknowledged, clients send again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from isthmus import protocol
+from isthmus.adapters.nats import connection as nats_connection
+from isthmus.config import RegionConfig
+from isthmus.core import batch as batches
+from isthmus.core.admission import Admission, Gate
+from isthmus.core.batch import Batch
+from isthmus.core.confirm import Durability
+from isthmus.core.registry import CertificateStatus
+from isthmus.core.session import (
+    RC_NOT_AUTHORIZED,
+    RC_UNAVAILABLE,
+    Refusal,
+    Session,
+    Store,
+    authorize_connect,
+    keep_alive_limit_s,
+)
+from isthmus.errors import InputError
+from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
+from isthmus.gateway.lane import Lane
+from isthmus.gateway.permissions import Permissions
+from isthmus.gateway.tls import server_context
+from isthmus.region.clock import monotonic_s, now_ms
+from isthmus.region.log_view import LogView, keep_following
+from isthmus.wire.mqtt3 import Connect, Publish
+from isthmus.wire.topics import TopicTree
+
+_log = logging.getLogger(__name__)
+
+TICK_S = 0.1
+#: Connections whose silence is looked at per tick: all of them within a few seconds.
+SWEEP_S = 1.0
+CATCH_UP_TIMEOUT_S = 10.0
+BACKLOG = 4_096
+
+
+class Gateway:
+    """The process's state, and the one place where sessions meet."""
+
+    def __init__(self, config: RegionConfig, client: Client) -> None:
+        self.config = config
+        self.tls = server_context(config.mqtt_tls)
+        self.id = secrets.token_hex(4)
+        self._client = client
+        self._log_view = LogView()
+        self._permissions = Permissions(config, self._log_view.view)
+        self._gate = Gate(pause_limit_s=config.alone_after_s)
+        self._lanes = {
+            durability: Lane(client, config.region, durability, self._stored)
+            for durability in Durability
+        }
+        self._connections: set[Connection] = set()
+        self._clients: dict[str, Connection] = {}
+        self._principals: dict[str, set[Connection]] = {}
+        self._subscribers: TopicTree[tuple[Connection, int]] = TopicTree()
+        self._route_epoch = 0
+        self._alone_epoch = -1
+        self._draining: asyncio.Task[None] | None = None
+        self._swept_s = monotonic_s()
+        self._not_open = asyncio.Event()
+        self._not_open.set()
+
+    now_s = staticmethod(monotonic_s)
+
+    # Life
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        await self._client.subscribe("region.heartbeat", cb=self._on_heartbeat)
+        await self._client.subscribe("region.route", cb=self._on_route)
+        await self._client.subscribe("peer.*.report", cb=self._on_report)
+        await self._client.subscribe("live.*", cb=self._on_live)
+        loop = asyncio.get_running_loop()
+        listen = self.config.mqtt
+        # Several gateways of a region share the port; the kernel spreads the connections.
+        shared = hasattr(socket, "SO_REUSEPORT")
+        server = await loop.create_server(
+            lambda: Connection(self), listen.host, listen.port, reuse_port=shared, backlog=BACKLOG
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(keep_following(self._client, self._log_view, self._changed))
+                for lane in self._lanes.values():
+                    group.create_task(lane.run())
+                group.create_task(self._tick_for_ever())
+                group.create_task(self._catch_up_for_ever())
+                group.create_task(self._tell_for_ever())
+                ready()
+        finally:
+            server.close()
+            for each in list(self._connections):
+                each.close("the gateway stops")
+
+    # Admission
+
+    def notice_pause(self) -> bool:
+        """Note that the process runs; after a pause, close everybody and catch up first."""
+        if not self._gate.tick(monotonic_s()):
+            return False
+        _log.warning("this process was paused", extra={"action": "paused"})
+        for each in list(self._connections):
+            each.close("this gateway was paused and must catch up first", at_once=True)
+        self._not_open.set()
+        return True
+
+    async def _catch_up_for_ever(self) -> None:
+        while True:
+            await self._not_open.wait()
+            absence = self._gate.absence
+            with contextlib.suppress(NatsError, TimeoutError, InputError):
+                reply = await self._client.request("region.catch-up", b"", CATCH_UP_TIMEOUT_S)
+                position = protocol.decode(reply.data, protocol.CatchUpReply).position
+                self._gate.caught_up(absence, position)
+                self._gate.applied(self._log_view.position)
+                if absence == self._gate.absence:
+                    self._not_open.clear()
+                    extra = {"action": "caught-up", "position": position}
+                    _log.info("admission", extra=extra)
+                    continue
+            await asyncio.sleep(TICK_S)
+
+    def admit(self, connection: Connection, connect: Connect) -> Session | Refusal:
+        """Decide on a CONNECT; an accepted client takes over from its older connection."""
+        if self._gate.admission is not Admission.OPEN:
+            return Refusal(RC_UNAVAILABLE, "catching-up")
+        principal = connection.principal
+        status = self._log_view.view.status(principal)
+        if status is not CertificateStatus.ACTIVE:
+            return Refusal(RC_NOT_AUTHORIZED, f"the certificate is {status or 'unknown'}")
+        permissions = self._permissions.of(principal, connect.client_id, connection.address)
+        refusal = authorize_connect(connect, permissions)
+        if refusal:
+            return refusal
+        limit_s = keep_alive_limit_s(connect.keep_alive_s)
+        session = Session(connect.client_id, permissions, limit_s, connect.will)
+        older = self._clients.get(connect.client_id)
+        if older is not None:
+            older.close("another connection has taken over this client id")
+            self.closed(older)
+        self._clients[connect.client_id] = connection
+        self._principals.setdefault(principal, set()).add(connection)
+        return session
+
+    def _changed(self, principals: set[str]) -> None:
+        """The log has brought news: of whose rights, and how far."""
+        self._gate.applied(self._log_view.position)
+        for principal in principals:
+            for connection in list(self._principals.get(principal, ())):
+                self._recheck(connection)
+
+    def _recheck(self, connection: Connection) -> None:
+        session = connection.session
+        status = self._log_view.view.status(connection.principal)
+        if session is None:
+            return
+        if status is not CertificateStatus.ACTIVE:
+            connection.close(f"the certificate is {status or 'unknown'} now", at_once=True)
+            return
+        session.permissions = self._permissions.of(
+            connection.principal, session.client_id, connection.address
+        )
+        allowed, reason = session.permissions.allows("iot:Connect", f"client/{session.client_id}")
+        if not allowed:
+            connection.close(reason, at_once=True)
+
+    # Connections
+
+    def opened(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection; a client that left without DISCONNECT leaves its will."""
+        self._connections.discard(connection)
+        session = connection.session
+        if session is None:
+            return
+        for topic_filter, qos in session.subscriptions.items():
+            self.leave(connection, topic_filter, qos)
+        session.subscriptions.clear()
+        if session.will is not None and self._gate.admission is Admission.OPEN:
+            will = session.will
+            self.store(connection, Store(Publish(will.topic, will.payload, will.qos), None))
+        session.will = None
+        if self._clients.get(session.client_id) is connection:
+            del self._clients[session.client_id]
+        peers = self._principals.get(connection.principal)
+        if peers is not None:
+            peers.discard(connection)
+            if not peers:
+                del self._principals[connection.principal]
+
+    def join(self, connection: Connection, topic_filter: str, qos: int) -> None:
+        self._subscribers.add(topic_filter, (connection, qos))
+
+    def leave(self, connection: Connection, topic_filter: str, qos: int) -> None:
+        self._subscribers.remove(topic_filter, (connection, qos))
+
+    # Messages
+
+    def store(self, connection: Connection, action: Store) -> None:
+        """Hand a publish to the lane of its durability."""
+        canary = action.publish.topic.startswith(self.config.canary_prefix)
+        alone_is_enough = canary or not self.config.peers
+        durability = Durability.REGION if alone_is_enough else Durability.TWO_REGIONS
+        self._lanes[durability].add(connection, action.publish, action.ticket, now_ms())
+
+    def _stored(self, batch: Batch) -> None:
+        """This region's stream has a batch: now its messages are delivered."""
+        self._deliver(batch)
+        subject = f"live.{self.id}"
+        asyncio.get_running_loop().create_task(self._client.publish(subject, batches.encode(batch)))
+
+    async def _on_live(self, message: Msg) -> None:
+        if message.subject != f"live.{self.id}":
+            with contextlib.suppress(InputError):
+                self._deliver(batches.decode(message.data))
+
+    def _deliver(self, batch: Batch) -> None:
+        if not self._subscribers:
+            return
+        for message in batch.messages:
+            # A client whose filters overlap gets one copy, at the highest QoS it asked for.
+            granted: dict[Connection, int] = {}
+            for connection, qos in self._subscribers.match(message.topic):
+                granted[connection] = max(qos, granted.get(connection, 0))
+            for connection, qos in granted.items():
+                session = connection.session
+                if session is not None:
+                    lesser = min(message.qos, qos)
+                    connection.perform(session.deliver(message.topic, message.payload, lesser))
+
+    # What the region and the peers say
+
+    async def _on_heartbeat(self, message: Msg) -> None:
+        heartbeat = protocol.decode(message.data, protocol.Heartbeat)
+        if heartbeat.alone_epoch > self._alone_epoch:
+            self._alone_epoch = heartbeat.alone_epoch
+            for lane in self._lanes.values():
+                lane.set_alone(heartbeat.alone)
+
+    async def _on_report(self, message: Msg) -> None:
+        with contextlib.suppress(InputError):
+            report = protocol.decode(message.data, protocol.Report)
+            for lane in self._lanes.values():
+                lane.confirmed(report.writers)
+
+    async def _on_route(self, message: Msg) -> None:
+        route = protocol.decode(message.data, protocol.Route)
+        if route.epoch <= self._route_epoch:
+            return
+        self._route_epoch = route.epoch
+        if self._draining is not None:
+            self._draining.cancel()
+            self._draining = None
+        if route.target != self.config.region and self._clients:
+            self._draining = asyncio.create_task(self._drain(route))
+
+    async def _drain(self, route: protocol.Route) -> None:
+        """Close those who are connected now, paced. Who comes back nevertheless may stay."""
+        extra = {"action": "drain", "epoch": route.epoch, "target": route.target}
+        _log.info("the route leads elsewhere", extra=extra)
+        for connection in list(self._clients.values()):
+            connection.close(f"the route leads to {route.target}")
+            await asyncio.sleep(1 / self.config.drain_rate_per_s)
+
+    # Time
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self.notice_pause()
+            now_s = monotonic_s()
+            for lane in self._lanes.values():
+                if lane.overdue(self.config.promise_timeout_s):
+                    lane.fail(f"not within {self.config.promise_timeout_s} s")
+            if now_s - self._swept_s >= SWEEP_S:
+                self._swept_s = now_s
+                self._sweep(now_s)
+            await asyncio.sleep(TICK_S)
+
+    def _sweep(self, now_s: float) -> None:
+        for connection in list(self._connections):
+            session = connection.session
+            limit_s = session.keep_alive_s if session else CONNECT_TIMEOUT_S
+            if now_s - connection.heard_s > limit_s:
+                connection.close(f"silent for more than {limit_s} s", at_once=True)
+
+    async def _tell_for_ever(self) -> None:
+        """Tell the services our figures."""
+        while True:
+            if self._client.is_connected:
+                await self._client.publish("region.gateway", protocol.encode(self._stats()))
+            await asyncio.sleep(SWEEP_S)
+
+    def _stats(self) -> protocol.GatewayStats:
+        view = self._log_view
+        return protocol.GatewayStats(
+            gateway=self.id,
+            admission=self._gate.admission,
+            connections=len(self._clients),
+            acknowledged=sum(lane.acknowledged for lane in self._lanes.values()),
+            acknowledged_alone=sum(lane.acknowledged_alone for lane in self._lanes.values()),
+            position=view.position,
+            view=view.view.digest,
+        )
+
+
+async def run_gateway(config: RegionConfig, ready: Callable[[], None]) -> None:
+    """Run one gateway process until cancelled."""
+    client = await nats_connection.connect(config.gateway_nats, name="gateway")
+    try:
+        await Gateway(config, client).run(ready)
+    finally:
+        await client.close()

@@ -1,0 +1,70 @@
+"""What a principal may do now, from the gateway's view of the items."""
+
+from __future__ import annotations
+
+import logging
+
+from isthmus.config import RegionConfig
+from isthmus.core import registry
+from isthmus.core.policy import Attached, Authorizer, Context
+from isthmus.core.policy_document import Policy, parse
+from isthmus.core.view import View
+from isthmus.errors import InputError
+
+_log = logging.getLogger(__name__)
+
+#: What stands in for a document that is not here yet or cannot be read: its Deny statements must
+#: not be lost, so everything is denied.
+_DENY_ALL = parse(
+    '{"Version":"2012-10-17","Statement":{"Effect":"Deny","Action":"*","Resource":"*"}}'
+)
+#: Parsed documents kept; a fleet has few policies and many certificates.
+PARSED_MAX = 1_000
+
+
+class Permissions:
+    """Makes an authorizer for a connection."""
+
+    def __init__(self, config: RegionConfig, view: View) -> None:
+        self._account = config.account_id
+        self._regions = config.arn_regions
+        self._view = view
+        self._parsed: dict[str, Policy] = {}
+
+    def of(self, principal: str, client_id: str, address: str) -> Authorizer:
+        """What a principal may do as this client, by the items as they are now."""
+        things = self._view.things(principal)
+        # The connection belongs to a thing whose name is its client id and which the certificate
+        # is attached to.
+        thing = client_id if client_id in things else None
+        item = self._view.get(registry.THING, thing) if thing else None
+        context = Context(
+            client_id=client_id,
+            source_ip=address,
+            certificate_id=principal,
+            account=self._account,
+            regions=self._regions,
+            thing_name=thing,
+            attributes=registry.attributes(item) if item else {},
+            is_attached=thing is not None,
+        )
+        attached = [
+            Attached(each.name, tuple(map(self._parse, each.documents)), each.contested)
+            for each in self._view.policies(principal)
+        ]
+        return Authorizer(attached, context)
+
+    def _parse(self, document: str) -> Policy:
+        policy = self._parsed.get(document)
+        if policy is None:
+            try:
+                policy = parse(document) if document else _DENY_ALL
+            except InputError as error:
+                # A later release may know more than we do. What we cannot read denies.
+                extra = {"action": "bad-policy", "reason": str(error)}
+                _log.warning("a policy cannot be read", extra=extra)
+                policy = _DENY_ALL
+            if len(self._parsed) >= PARSED_MAX:
+                self._parsed.clear()
+            self._parsed[document] = policy
+        return policy

@@ -1,0 +1,110 @@
+"""mTLS without a socket: bytes from the network in, plaintext out, and back.
+
+The handshake proves that the client holds the key of the certificate it shows, and that the
+certificate is within its dates and meant for clients. Whether that certificate may connect is the
+region's items' to say, by its fingerprint: a device's CA need not be known here, as AWS's own
+certificates come without theirs. Never decide anything on a connection by its chain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from cryptography.hazmat.primitives.serialization import Encoding
+from OpenSSL import SSL, crypto
+
+from isthmus.config import TlsFiles
+from isthmus.errors import ConfigError
+
+READ_BYTES = 65_536
+
+#: What OpenSSL says of a chain that it cannot follow to a root. Anything else refuses: expired,
+#: not yet valid, wrong purpose, bad signature.
+_CHAIN_IS_NOT_OURS_TO_JUDGE = frozenset(
+    {
+        2,  # unable to get issuer certificate
+        18,  # self-signed
+        19,  # self-signed in the chain
+        20,  # unable to get the local issuer
+        21,  # unable to verify the leaf: nobody above it
+        27,  # not trusted
+    }
+)
+
+
+def _accept(_: SSL.Connection, __: crypto.X509, error: int, depth: int, ok: int) -> bool:
+    return bool(ok) or error in _CHAIN_IS_NOT_OURS_TO_JUDGE
+
+
+def server_context(files: TlsFiles) -> SSL.Context:
+    """The context of a gateway: TLS 1.2 and up, and a client certificate from everybody."""
+    if Path(files.key).stat().st_mode & 0o077:
+        raise ConfigError(f"{files.key} is readable by others", hint=f"chmod 600 {files.key}")
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(
+        SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
+    )
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_mode(SSL.MODE_RELEASE_BUFFERS)
+    context.use_certificate_chain_file(files.certificate)
+    context.use_privatekey_file(files.key)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept)
+    return context
+
+
+class TlsStream:
+    """One connection's TLS. Raises SSL.Error when the other side breaks the protocol or leaves."""
+
+    def __init__(self, context: SSL.Context) -> None:
+        self._connection = SSL.Connection(context, None)
+        self._connection.set_accept_state()
+        #: The SHA-256 of the client's certificate in DER, once the handshake is done.
+        self.principal = ""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Take what the network brought; return plaintext, and what to send at once."""
+        self._connection.bio_write(data)
+        if not self.principal and not self._shake_hands():
+            return b"", self._pending()
+        chunks = []
+        while True:
+            try:
+                chunks.append(self._connection.recv(READ_BYTES))
+            except SSL.WantReadError:
+                break
+            except SSL.ZeroReturnError:
+                break
+        return b"".join(chunks), self._pending()
+
+    def _shake_hands(self) -> bool:
+        try:
+            self._connection.do_handshake()
+        except SSL.WantReadError:
+            return False
+        certificate = self._connection.get_peer_certificate(as_cryptography=True)
+        if certificate is None:
+            raise SSL.Error("no client certificate")
+        self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        return True
+
+    def encrypt(self, data: bytes) -> bytes:
+        """What to put on the network for some plaintext."""
+        self._connection.sendall(data)
+        return self._pending()
+
+    def alert(self) -> bytes:
+        """What OpenSSL still wants to say, after an error too."""
+        try:
+            return self._pending()
+        except SSL.Error:
+            return b""
+
+    def _pending(self) -> bytes:
+        chunks = []
+        while True:
+            try:
+                chunks.append(self._connection.bio_read(READ_BYTES))
+            except SSL.WantReadError:
+                return b"".join(chunks)

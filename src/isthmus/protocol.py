@@ -1,0 +1,125 @@
+"""What the processes of a region, and the regions among each other, say through NATS.
+
+    peer.<region>.report      <region> says what it has of ours: every 100 ms, and on progress
+    peer.<region>.hello       <region> asks where it may resume pulling from us
+    peer.<region>.cursors     <region> starts, and asks how far we have pulled from it
+    peer.<region>.head        <region> asks how far it must pull to have caught up
+    region.heartbeat          this region's services to its gateways: every 100 ms, and on a change
+    region.catch-up           a gateway asks for the position from which it may admit
+    region.route              this site's director: where the stable name leads now
+    region.gateway            a gateway's figures: every second
+    live.<gateway>            committed messages for the other gateways' subscribers
+
+All of it is at most once, so nothing here carries a promise by itself: reports are cumulative and
+repeated, requests are asked again. Unknown fields are ignored, so that releases can differ.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from isthmus.core.cursor import Cursor
+from isthmus.errors import InputError
+
+T = TypeVar("T")
+
+#: Seconds between heartbeats, also when idle.
+HEARTBEAT_S = 0.1
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What a peer has of ours, and who it is."""
+
+    region: str
+    incarnation: str
+    #: How far it has applied our change log.
+    log: Cursor
+    #: Per writer of ours: the highest contiguous batch in its own fsynced stream.
+    writers: dict[str, int]
+
+
+class HelloRequest(msgspec.Struct, frozen=True):
+    """Cursors of the peer that wants to pull from us."""
+
+    log: Cursor
+    bus: Cursor
+
+
+class HelloReply(msgspec.Struct, frozen=True):
+    """Where it may resume: after these sequences."""
+
+    incarnation: str
+    log_after: int
+    bus_after: int
+
+
+class CursorsReply(msgspec.Struct, frozen=True):
+    """How far this region has pulled from the one that asks."""
+
+    log: Cursor
+    bus: Cursor
+
+
+class HeadReply(msgspec.Struct, frozen=True):
+    """What the asking region must have to be level with this one."""
+
+    incarnation: str
+    log_sequence: int
+    #: Per writer of the *asking* region: what we hold of its own bus.
+    writers: dict[str, int]
+
+
+class Heartbeat(msgspec.Struct, frozen=True):
+    """A region's state, for its gateways."""
+
+    alone: bool
+    alone_epoch: int
+
+
+class AloneRange(msgspec.Struct, frozen=True):
+    """Batches that a gateway acknowledged alone; in STATE before the first of them is."""
+
+    first: int
+    last: int
+    messages: int
+
+
+class GatewayStats(msgspec.Struct, frozen=True):
+    """What one gateway process tells of itself, every second."""
+
+    gateway: str
+    admission: str
+    connections: int
+    acknowledged: int
+    acknowledged_alone: int
+    #: Its view of the items: how far, and a hash over all of them.
+    position: int
+    view: str
+
+
+class CatchUpReply(msgspec.Struct, frozen=True):
+    """The log position that a gateway's view must have applied."""
+
+    position: int
+
+
+class Route(msgspec.Struct, frozen=True):
+    """Where the director of this site serves the stable name to."""
+
+    name: str
+    epoch: int
+    target: str
+
+
+def encode(value: Any) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def decode(raw: bytes, kind: type[T]) -> T:
+    """Read a message; raises InputError for anything else."""
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"not a {kind.__name__}: {error}") from None

@@ -1,0 +1,289 @@
+"""The region's internal API: what `isthmus up`, `drill` and `revoke` need of it, over HTTPS.
+
+It is not the AWS-compatible API. Every request shows a certificate of the operators' CA whose
+subject says OU=operator; there is no other way in. A write answers when its promise is kept, and
+names the regions that confirmed it.
+
+    POST /v1/devices                      register things, certificates and policies
+    POST /v1/certificates/{id}/revoke     revoke for good
+    GET  /v1/status                       this region, its peers, its gateways
+    GET  /v1/digests                      a hash of every item, as this process holds it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Awaitable, Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from aiohttp import web
+
+from isthmus.adapters.pki import certificate_id
+from isthmus.adapters.tls import identity_of, server_context
+from isthmus.core import policy_document, registry
+from isthmus.core.item import Item
+from isthmus.core.registry import Writer
+from isthmus.core.stamp import StampClock
+from isthmus.errors import InputError, IsthmusError, Unavailable
+from isthmus.region.clock import monotonic_s, now_ms
+
+if TYPE_CHECKING:
+    from isthmus.region.services import Services
+
+_log = logging.getLogger(__name__)
+
+BODY_MAX_BYTES = 8 * 1024**2
+WRITES_AT_ONCE = 64
+SHUTDOWN_S = 1.0
+_CERTIFICATE_ID = re.compile("[0-9a-f]{64}")
+_NAME = re.compile("[a-zA-Z0-9:_-]{1,128}")
+
+
+class _Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Unknown fields are errors, which name them."""
+
+
+class NewPolicy(_Section, frozen=True):
+    """A policy with its only version."""
+
+    name: str
+    document: str
+
+
+class NewDevice(_Section, frozen=True):
+    """A thing, its certificate and the policies of that certificate."""
+
+    thing: str
+    attributes: dict[str, str]
+    certificate_pem: str
+    policies: tuple[str, ...]
+
+
+class Registration(_Section, frozen=True):
+    """What is registered together: everything is checked before anything is written."""
+
+    devices: tuple[NewDevice, ...]
+    policies: tuple[NewPolicy, ...] = ()
+
+
+class Api:
+    """Serves the internal API of one region."""
+
+    def __init__(self, services: Services, clock: StampClock) -> None:
+        self._services = services
+        self._clock = clock
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[_operators_only])
+        app.add_routes(
+            [
+                web.post("/v1/devices", self._register),
+                web.post("/v1/certificates/{id}/revoke", self._revoke),
+                web.get("/v1/status", self._status),
+                web.get("/v1/digests", self._digests),
+            ]
+        )
+        runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)
+        await runner.setup()
+        config = self._services.config
+        try:
+            context = server_context(config.api_tls)
+            await web.TCPSite(runner, config.api.host, config.api.port, ssl_context=context).start()
+            ready()
+            await asyncio.Event().wait()
+        finally:
+            await runner.cleanup()
+
+    # Writes
+
+    async def _register(self, request: web.Request) -> web.Response:
+        body = _body(await request.read(), Registration)
+        identities = _check(body)
+        made = await self._write_policies(body)
+        limit = asyncio.Semaphore(WRITES_AT_ONCE)
+
+        async def register(device: NewDevice, identity: str) -> int:
+            async with limit:
+                return await self._write_device(device, identity, made)
+
+        pairs = zip(body.devices, identities, strict=True)
+        revisions = await asyncio.gather(*(register(*pair) for pair in pairs))
+        answer = await self._kept(max(revisions, default=0))
+        return _json({"things": len(body.devices), **answer})
+
+    async def _write_policies(self, body: Registration) -> dict[str, Item]:
+        made = {}
+        for new in body.policies:
+            key = registry.version_key(new.name, 1, new.document)
+            put_version = partial(registry.put_policy_version, document=new.document)
+            await self._update(registry.POLICY_VERSION, key, put_version)
+            put_policy = partial(_default, key=key)
+            made[new.name], _ = await self._update(registry.POLICY, new.name, put_policy)
+        return made
+
+    async def _write_device(self, device: NewDevice, identity: str, made: dict[str, Item]) -> int:
+        put_thing = partial(_thing, attributes=device.attributes)
+        register = partial(_certificate, pem=device.certificate_pem)
+        thing, first = await self._update(registry.THING, device.thing, put_thing)
+        certificate, second = await self._update(registry.CERTIFICATE, identity, register)
+        revisions = [first, second]
+        policies = [made.get(name) or self._policy(name) for name in device.policies]
+        for target in (thing, *policies):
+            key = registry.attachment_key(f"{target.kind}:{target.key}", identity)
+            attach = partial(_attached, target=target, certificate=certificate)
+            _, written = await self._update(registry.ATTACHMENT, key, attach)
+            revisions.append(written)
+        return max(revisions)
+
+    def _policy(self, name: str) -> Item:
+        item = self._services.store.view.get(registry.POLICY, name)
+        if item is None or not item.lives:
+            raise InputError(f"policies: there is no policy {name!r}")
+        return item
+
+    async def _revoke(self, request: web.Request) -> web.Response:
+        identity = request.match_info["id"]
+        if not _CERTIFICATE_ID.fullmatch(identity):
+            raise InputError(f"id is {identity[:80]!r}: not 64 lowercase hex digits")
+        item, revision = await self._update(registry.CERTIFICATE, identity, _revoked)
+        status = registry.certificate_status(item)
+        return _json({"id": identity, "status": status, **await self._kept(revision)})
+
+    async def _update(
+        self, kind: str, key: str, change: Callable[[Item, Writer], Item]
+    ) -> tuple[Item, int]:
+        writer = Writer(self._clock, now_ms())
+        return await self._services.store.update(kind, key, lambda item: change(item, writer))
+
+    async def _kept(self, revision: int) -> dict[str, Any]:
+        services = self._services
+        try:
+            kept = await services.promises.kept(
+                revision, len(services.links), services.config.promise_timeout_s
+            )
+        except TimeoutError:
+            raise Unavailable(
+                "stored in this region, but no second region confirmed in time",
+                hint="send the request again: it changes nothing that is already as you want it",
+            ) from None
+        return {"replicated": kept.replicated, "confirmed_by": kept.confirmed_by}
+
+    # Reads
+
+    async def _status(self, request: web.Request) -> web.Response:
+        services = self._services
+        now_s = monotonic_s()
+        peers = {
+            name: {
+                "reachable": services.promises.heard_within(name, now_s, 1.0),
+                "log_applied": link.progress.log.sequence,
+            }
+            for name, link in services.links.items()
+        }
+        gateways = [stats for heard_s, stats in services.gateways.values() if now_s - heard_s < 5.0]
+        state = services.keeper.state
+        return _json(
+            {
+                "region": services.config.region,
+                "incarnation": self._clock.incarnation,
+                "alone": state.alone,
+                "alone_epoch": state.epoch,
+                "alone_history": list(services.alone_history),
+                "items": len(services.store.view),
+                "log_position": services.store.position,
+                "peers": peers,
+                "gateways": gateways,
+            }
+        )
+
+    async def _digests(self, request: web.Request) -> web.Response:
+        store = self._services.store
+        return _json({"position": store.position, "items": store.view.digests()})
+
+
+# Each of these changes nothing where the item already is as it should be: writing again is free.
+
+
+def _thing(item: Item, writer: Writer, attributes: dict[str, str]) -> Item:
+    if item.lives and registry.attributes(item) == attributes:
+        return item
+    return registry.put_thing(item, writer, attributes)
+
+
+def _certificate(item: Item, writer: Writer, pem: str) -> Item:
+    return item if item.lives else registry.register_certificate(item, writer, pem, active=True)
+
+
+def _revoked(item: Item, writer: Writer) -> Item:
+    if registry.certificate_status(item) is registry.CertificateStatus.REVOKED:
+        return item
+    return registry.revoke(item, writer)
+
+
+def _default(item: Item, writer: Writer, key: str) -> Item:
+    if item.lives and registry.default_versions(item) == [key]:
+        return item
+    return registry.put_policy(item, writer, key)
+
+
+def _attached(item: Item, writer: Writer, target: Item, certificate: Item) -> Item:
+    held = registry.attaches(item)
+    if held and all(each.holds_for(target, certificate) and not each.contested for each in held):
+        return item
+    return registry.attach(item, writer, target, certificate)
+
+
+def _check(body: Registration) -> list[str]:
+    """Check everything that can be wrong with a registration; return the certificates' ids."""
+    for new in body.policies:
+        _check_name("policies.name", new.name)
+        policy_document.parse(new.document)
+    identities = []
+    for device in body.devices:
+        _check_name("devices.thing", device.thing)
+        identities.append(certificate_id(device.certificate_pem))
+    return identities
+
+
+def _check_name(field: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{field} is {name[:140]!r}", hint="1 to 128 of a-z A-Z 0-9 : _ -")
+
+
+def _body(raw: bytes, kind: type[Registration]) -> Registration:
+    try:
+        return msgspec.json.decode(raw, type=kind)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"body: {error}") from None
+
+
+def _json(value: Any, status: int = 200) -> web.Response:
+    body = msgspec.json.encode(value)
+    return web.Response(body=body, status=status, content_type="application/json")
+
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@web.middleware
+async def _operators_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Let in who is an operator, and turn errors into answers that name field and value."""
+    transport = request.transport
+    connection = transport.get_extra_info("ssl_object") if transport else None
+    identity = identity_of(connection.getpeercert() if connection else None)
+    if identity.unit != "operator":
+        return _json({"message": "this certificate is not an operator's"}, 403)
+    try:
+        return await handler(request)
+    except InputError as error:
+        return _json({"message": str(error)}, 400)
+    except Unavailable as error:
+        return _json({"message": str(error)}, 503)
+    except IsthmusError:
+        _log.exception("request failed", extra={"action": "api-error", "path": request.path})
+        return _json({"message": "internal error; see the region's log"}, 500)

@@ -1,0 +1,143 @@
+"""Reads this region's bus streams into its lake, each batch once."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from isthmus.adapters import lake as files
+from isthmus.adapters.lake import Lake, LakeRow
+from isthmus.adapters.nats import streams
+from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.core import batch as batches
+from isthmus.core.batch import Batch
+from isthmus.core.confirm import Standing, Watermarks
+from isthmus.core.repeat import RepeatIndex
+from isthmus.errors import Unavailable
+from isthmus.region.bus import writer_and_number
+from isthmus.region.log_view import entry_id
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+COMMIT_S = 0.5
+
+
+class LakeReader:
+    """Follows every bus stream of this region."""
+
+    def __init__(self, client: Client, lake: Lake, regions: list[str], canary_prefix: str) -> None:
+        self._client = client
+        self._lake = lake
+        self._regions = regions
+        #: The observers' own messages are nobody's telemetry.
+        self._canary_prefix = canary_prefix
+        self._repeats = RepeatIndex()
+        self._dirty = False
+        self._held = {origin: Watermarks(lake.cursor.writers.get(origin, {})) for origin in regions}
+        #: Per origin: the head of each writer that was read from the stream since this start.
+        self.seen: dict[str, dict[str, int]] = defaultdict(dict)
+
+    async def run(self) -> None:
+        """Read for ever; on the way out, write down what was read."""
+        self._remember_recent()
+        try:
+            async with asyncio.TaskGroup() as group:
+                for origin in self._regions:
+                    group.create_task(self._read_for_ever(origin))
+                group.create_task(self._commit_for_ever())
+        finally:
+            self._lake.commit()
+            self._lake.close()
+
+    def _remember_recent(self) -> None:
+        start = max(0, self._lake.cursor.length - files.RECENT_BYTES)
+        for row in files.read(self._lake.path, raw=True, after_byte=start):
+            if row.qos:
+                self._mark(row)
+
+    async def _read_for_ever(self, origin: str) -> None:
+        after = await self._resume_after(origin)
+        while True:
+            try:
+                async for entries in follow(self._client, streams.bus(origin), after):
+                    self._take(origin, entries)
+                    after = entries[-1].sequence
+            except Unavailable as error:
+                _log.info("lake", extra={"action": "follow-again", "reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+
+    async def _resume_after(self, origin: str) -> int:
+        """The cursor's sequence if the stream still has that message there, else the beginning."""
+        sequence, known = self._lake.cursor.streams.get(origin, (0, ""))
+        if sequence == 0:
+            return 0
+        try:
+            js = self._client.jetstream()
+            found = await js.get_msg(streams.bus(origin), sequence)
+        except (NatsError, TimeoutError):
+            return 0
+        return sequence if (found.headers or {}).get("Nats-Msg-Id") == known else 0
+
+    def _take(self, origin: str, entries: list[Entry]) -> None:
+        held = self._held[origin]
+        rows: list[LakeRow] = []
+        for entry in entries:
+            writer, number = writer_and_number(entry)
+            self.seen[origin][writer] = max(held.get(writer), self.seen[origin].get(writer, 0))
+            if held.advance(writer, number) is Standing.NEW:
+                self.seen[origin][writer] = number
+                rows += self._rows(batches.decode(entry.payload), entry.stored_s)
+        self._lake.append(rows)
+        last = entries[-1]
+        self._lake.cursor.streams[origin] = (last.sequence, entry_id(last))
+        self._lake.cursor.writers[origin] = held.snapshot()
+        self._dirty = True
+
+    def _rows(self, batch: Batch, stored_s: float) -> list[LakeRow]:
+        rows = []
+        for index, message in enumerate(batch.messages):
+            if message.topic.startswith(self._canary_prefix):
+                continue
+            source = batch.sources[message.source]
+            row = LakeRow(
+                origin=batch.origin,
+                position=f"{batch.writer}:{batch.number}:{index}",
+                at_ms=message.at_ms,
+                stored_s=stored_s,
+                client=source.client,
+                principal=source.principal,
+                connection=source.connection,
+                topic=message.topic,
+                qos=message.qos,
+                id=message.id,
+                dup=message.dup,
+                **files.payload_fields(message.payload),
+            )
+            # QoS 0 is never sent again by anybody.
+            original = self._mark(row) if message.qos else None
+            rows.append(files.marked(row, original) if original else row)
+        return rows
+
+    def _mark(self, row: LakeRow) -> str | None:
+        return self._repeats.mark(
+            row.client,
+            row.principal,
+            row.connection,
+            row.topic,
+            row.body(),
+            row.id,
+            row.position,
+            row.at_ms,
+        )
+
+    async def _commit_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(COMMIT_S)
+            if self._dirty:
+                self._dirty = False
+                self._lake.commit()

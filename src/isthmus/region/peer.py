@@ -1,0 +1,288 @@
+"""The link to one peer region: pull its change log and its bus, confirm, and be heard.
+
+Everything that crosses regions is pulled, resumable and idempotent. The link runs its whole
+sequence again after any loss of contact: say hello with our cursors, learn where we may resume,
+fill up what our own bus has lost, then follow log and bus. What a peer has not answered for in
+this contact is never assumed from an earlier one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from isthmus import protocol
+from isthmus.adapters.nats import connection, streams
+from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.config import Peer, RegionConfig
+from isthmus.core import item as items
+from isthmus.core.cursor import Cursor
+from isthmus.errors import InputError, Unavailable
+from isthmus.region.bus import BusCopies
+from isthmus.region.items import ItemStore
+from isthmus.region.log_view import entry_id
+from isthmus.region.state import StateStore, cursor_name
+
+T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
+
+REQUEST_TIMEOUT_S = 1.0
+RETRY_S = 0.1
+#: Items merged at once: each waits for a disk.
+MERGES_AT_ONCE = 64
+#: Cursors are written down at most this often; an older one only repeats work.
+CURSOR_SAVE_S = 0.5
+#: Confirmations are repeated in every report for this long, as a report may be lost.
+CONFIRM_REPEAT_S = 12.0
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far we have pulled from the peer."""
+
+    log: Cursor = field(default_factory=Cursor)
+    bus: Cursor = field(default_factory=Cursor)
+    #: What our reports confirm: per writer of the peer, the number and until when to repeat it.
+    confirmed: dict[str, tuple[int, float]] = field(default_factory=dict)
+
+
+class PeerLink:
+    """One peer, as this region pulls from it."""
+
+    def __init__(
+        self,
+        config: RegionConfig,
+        peer: Peer,
+        store: ItemStore,
+        copies: BusCopies,
+        state: StateStore,
+        incarnation: asyncio.Future[str],
+    ) -> None:
+        self.region = peer.region
+        self.progress = Progress()
+        #: The peer's incarnation in this contact; empty while there is none.
+        self.incarnation = ""
+        self._own = config.region
+        self._peer = peer
+        self._store = store
+        self._copies = copies
+        self._state = state
+        self._own_incarnation = incarnation
+        self._client: Client | None = None
+        self._lost = asyncio.Event()
+        self._moved = asyncio.Event()
+        self._saved_s: dict[str, float] = {}
+
+    # Life
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        self.progress.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
+        self.progress.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
+        self._client = await connection.connect(
+            self._peer.nats, name=f"peer-{self._own}", on_disconnect=self._on_disconnect
+        )
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._report_for_ever())
+                group.create_task(self._pull_for_ever())
+        finally:
+            await self._client.close()
+
+    def _cursor(self, stream: str) -> str:
+        return cursor_name(self.region, stream)
+
+    async def _on_disconnect(self) -> None:
+        self._lost.set()
+
+    def heard_incarnation(self, incarnation: str) -> None:
+        """The peer reports under another incarnation: what we pull by is void."""
+        if self.incarnation and incarnation != self.incarnation:
+            self._lost.set()
+
+    # Being heard
+
+    async def _report_for_ever(self) -> None:
+        while True:
+            await self.report()
+            await asyncio.sleep(protocol.HEARTBEAT_S)
+
+    async def report(self) -> None:
+        """Tell the peer what we have of its log and bus."""
+        client = self._client
+        # Before this region knows its own incarnation it has nothing to say, and a client that is
+        # reconnecting would keep the report and deliver it when it is no longer true.
+        if client is None or not client.is_connected or not self._own_incarnation.done():
+            return
+        now_s = asyncio.get_running_loop().time()
+        confirmed = self.progress.confirmed
+        for writer in [each for each, (_, until_s) in confirmed.items() if until_s < now_s]:
+            del confirmed[writer]
+        report = protocol.Report(
+            self._own,
+            self._own_incarnation.result(),
+            self.progress.log,
+            {writer: number for writer, (number, _) in confirmed.items()},
+        )
+        try:
+            await client.publish(f"peer.{self._own}.report", protocol.encode(report))
+        except NatsError as error:
+            _log.debug("report", extra={"action": "report-lost", "reason": repr(error)})
+
+    # Pulling
+
+    async def _pull_for_ever(self) -> None:
+        await self._own_incarnation
+        while True:
+            self._lost.clear()
+            try:
+                await self._contact()
+            except (Unavailable, InputError) as error:
+                extra = {"action": "peer-lost", "peer": self.region, "reason": str(error)}
+                _log.info("peer", extra=extra)
+            self.incarnation = ""
+            await asyncio.sleep(RETRY_S)
+
+    async def _contact(self) -> None:
+        hello = await self._hello()
+        self._resume(hello)
+        head = await self.head()
+        await self._back_fill(head)
+        await self._confirm_all(head.incarnation)
+        pulls = [
+            asyncio.create_task(self._pull_log()),
+            asyncio.create_task(self._pull_bus()),
+            asyncio.create_task(self._lost.wait()),
+        ]
+        try:
+            done, _ = await asyncio.wait(pulls, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in pulls:
+                task.cancel()
+            await asyncio.gather(*pulls, return_exceptions=True)
+
+    async def _hello(self) -> protocol.HelloReply:
+        request = protocol.HelloRequest(self.progress.log, self.progress.bus)
+        return await self._ask("hello", request, protocol.HelloReply)
+
+    async def head(self) -> protocol.HeadReply:
+        """Ask what level with the peer is, now. Raises Unavailable."""
+        return await self._ask("head", None, protocol.HeadReply)
+
+    async def cursors(self) -> protocol.CursorsReply:
+        """Ask how far the peer has pulled from us. Raises Unavailable."""
+        return await self._ask("cursors", None, protocol.CursorsReply)
+
+    async def _ask(self, what: str, request: object, kind: type[T]) -> T:
+        client = self._client
+        if client is None or not client.is_connected:
+            raise Unavailable(f"no connection to {self.region}")
+        try:
+            subject = f"peer.{self._own}.{what}"
+            reply = await client.request(subject, protocol.encode(request), REQUEST_TIMEOUT_S)
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable(f"{self.region} does not answer {what}: {error!r}") from error
+        return protocol.decode(reply.data, kind)
+
+    def _resume(self, hello: protocol.HelloReply) -> None:
+        if hello.log_after == 0:
+            self.progress.log = Cursor(hello.incarnation)
+        if hello.bus_after == 0:
+            self.progress.bus = Cursor(hello.incarnation)
+        self.incarnation = hello.incarnation
+        extra = {
+            "action": "contact",
+            "peer": self.region,
+            "log_after": hello.log_after,
+            "bus_after": hello.bus_after,
+        }
+        _log.info("peer", extra=extra)
+
+    async def _back_fill(self, head: protocol.HeadReply) -> None:
+        """Fetch batches of our own that the peer has and our restored or wiped disk lacks."""
+        held = self._copies.held[self._own]
+        for writer, number in sorted(head.writers.items()):
+            if held.get(writer) >= number:
+                continue
+            subject = streams.bus_subject(self._own, writer)
+            async with aclosing(self._follow(streams.bus(self._own), 0, subject)) as batches:
+                async for entries in batches:
+                    await self._copies.store(self._own, entries)
+                    if held.get(writer) >= number:
+                        break
+
+    async def _confirm_all(self, incarnation: str) -> None:
+        """Say once per contact what we hold of every writer, not only of those that move."""
+        self.incarnation = incarnation
+        self._confirm(self._copies.held[self.region].snapshot())
+        await self.report()
+
+    def _follow(
+        self, stream: str, after: int, subject: str = ""
+    ) -> AsyncGenerator[list[Entry], None]:
+        assert self._client is not None
+        return follow(self._client, stream, after, subject=subject)
+
+    async def _pull_log(self) -> None:
+        limit = asyncio.Semaphore(MERGES_AT_ONCE)
+
+        async def merge(entry: Entry) -> None:
+            async with limit:
+                await self._store.merge(items.decode(entry.payload))
+
+        async for entries in self._follow(streams.LOG, self.progress.log.sequence):
+            await asyncio.gather(*(merge(entry) for entry in entries))
+            last = entries[-1]
+            self.progress.log = Cursor(self.incarnation, last.sequence, entry_id(last))
+            await self._progressed("log", self.progress.log)
+
+    async def _pull_bus(self) -> None:
+        stream = streams.bus(self.region)
+        async for entries in self._follow(stream, self.progress.bus.sequence):
+            self._confirm(await self._copies.store(self.region, entries))
+            last = entries[-1]
+            self.progress.bus = Cursor(self.incarnation, last.sequence, entry_id(last))
+            await self._progressed("bus", self.progress.bus)
+
+    def _confirm(self, numbers: dict[str, int]) -> None:
+        until_s = asyncio.get_running_loop().time() + CONFIRM_REPEAT_S
+        for writer, number in numbers.items():
+            self.progress.confirmed[writer] = (number, until_s)
+
+    async def _progressed(self, stream: str, cursor: Cursor) -> None:
+        await self.report()
+        self._moved.set()
+        self._moved = asyncio.Event()
+        now_s = asyncio.get_running_loop().time()
+        if now_s - self._saved_s.get(stream, 0.0) > CURSOR_SAVE_S:
+            self._saved_s[stream] = now_s
+            await self._state.put(self._cursor(stream), cursor)
+
+    async def level_with(self, head: protocol.HeadReply) -> None:
+        """Wait until we have what the peer had; raises Unavailable if contact is lost meanwhile."""
+        while not self._is_level(head):
+            if self.incarnation not in ("", head.incarnation):
+                raise Unavailable(f"{self.region} has started again")
+            moved, lost = self._moved, self._lost
+            waits = [asyncio.create_task(each.wait()) for each in (moved, lost)]
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=RETRY_S)
+            for task in waits:
+                task.cancel()
+
+    def _is_level(self, head: protocol.HeadReply) -> bool:
+        log = self.progress.log
+        return (
+            log.incarnation == head.incarnation
+            and log.sequence >= head.log_sequence
+            and self._copies.held[self._own].covers(head.writers)
+        )

@@ -1,0 +1,244 @@
+"""One region's services in one process: replicator, alone keeper, lake reader and API.
+
+What they do in which order when a region starts: open the streams, decide under which incarnation
+this region goes on, pull what the peers have, and only then let its gateways admit anybody.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from isthmus import protocol
+from isthmus.adapters.lake import Lake
+from isthmus.adapters.nats import connection, streams
+from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.config import RegionConfig
+from isthmus.core.alone import AloneKeeper, AloneState
+from isthmus.core.cursor import keeps_incarnation
+from isthmus.core.stamp import StampClock
+from isthmus.errors import InputError, Unavailable
+from isthmus.protocol import HEARTBEAT_S
+from isthmus.region import state as names
+from isthmus.region.answers import Answers, found_id
+from isthmus.region.api import Api
+from isthmus.region.bus import BusCopies
+from isthmus.region.clock import monotonic_s, now_ms
+from isthmus.region.items import ItemStore
+from isthmus.region.lake import LakeReader
+from isthmus.region.log_view import keep_following
+from isthmus.region.peer import PeerLink
+from isthmus.region.promise import Promises
+from isthmus.region.state import StateStore
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+#: A peer whose report is younger than this is reachable, whatever one request says.
+REACHABLE_S = 1.0
+#: Seconds until a peer's head is asked for again: it may have died while we were catching up.
+CATCH_UP_ATTEMPT_S = 3.0
+ALONE_HISTORY = 100
+
+
+class Services:
+    """The parts, and what ties them together."""
+
+    def __init__(self, config: RegionConfig, client: Client) -> None:
+        loop = asyncio.get_running_loop()
+        self.config = config
+        self._client = client
+        self._state = StateStore(client)
+        self._incarnation: asyncio.Future[str] = loop.create_future()
+        self._regions = [config.region, *(peer.region for peer in config.peers)]
+        self.store = ItemStore(NatsChangeLog(client))
+        self.copies = BusCopies(client, self._regions)
+        self.promises = Promises(self._incarnation, lambda: self.keeper.state.alone)
+        self.keeper = self._keeper(AloneState())
+        self.links = {
+            peer.region: PeerLink(
+                config, peer, self.store, self.copies, self._state, self._incarnation
+            )
+            for peer in config.peers
+        }
+        lake = Lake(Path(config.state_dir) / "lake")
+        self.lake = LakeReader(client, lake, self._regions, config.canary_prefix)
+        #: Transitions into and out of being alone, newest last.
+        self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
+        self.gateways: dict[str, tuple[float, protocol.GatewayStats]] = {}
+        #: Whether this region has been level with its peers since it last was absent.
+        self._current = False
+        self._absent_since_s = monotonic_s()
+        self._ticked_s = monotonic_s()
+
+    def _keeper(self, state: AloneState) -> AloneKeeper:
+        config = self.config
+        return AloneKeeper(state, len(config.peers), config.alone_after_s, monotonic_s())
+
+    # Start
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled; ``ready`` is called when the API answers."""
+        js = self._client.jetstream()
+        await streams.ensure_streams(js, self._regions, self.config.bus_max_bytes)
+        await self.copies.load()
+        self.keeper = self._keeper(await self._state.get(names.ALONE, AloneState) or AloneState())
+        answers = Answers(
+            self._client,
+            self.config.region,
+            self.store,
+            self.copies,
+            self.links,
+            self._incarnation,
+            self.catch_up,
+        )
+        await answers.serve()
+        await self._client.subscribe("peer.*.report", cb=self._on_report)
+        await self._client.subscribe("region.gateway", cb=self._on_gateway)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_following(self._client, self.store))
+            for link in self.links.values():
+                group.create_task(link.run())
+            group.create_task(self.lake.run())
+            await self._decide_incarnation()
+            group.create_task(self._heartbeat_for_ever())
+            clock = StampClock(self.config.region, self._incarnation.result())
+            api = Api(self, clock)
+            group.create_task(api.serve(ready))
+
+    async def _decide_incarnation(self) -> None:
+        """Go on under the old incarnation only if the peers' cursors prove that nothing is lost."""
+        held = await self._state.get(names.INCARNATION, str) or ""
+        cursors = await self._peer_cursors() if held and self.links else []
+        found = []
+        for reply in cursors:
+            bus = streams.bus(self.config.region)
+            for cursor, stream in ((reply.log, streams.LOG), (reply.bus, bus)):
+                found.append((cursor, await found_id(self._client, stream, cursor.sequence)))
+        answered = bool(cursors) or not self.links
+        keep = keeps_incarnation(held, found, peers_answered=answered)
+        incarnation = held if keep else secrets.token_hex(4)
+        await self._state.put(names.INCARNATION, incarnation)
+        self._incarnation.set_result(incarnation)
+        extra = {"action": "incarnation", "kept": keep, "incarnation": incarnation}
+        _log.info("region starts", extra=extra)
+
+    async def _peer_cursors(self) -> list[protocol.CursorsReply]:
+        """How far the reachable peers have pulled from us; waits for one as long as for a start."""
+        while monotonic_s() - self._absent_since_s < self.config.alone_start_s:
+            asked = [link.cursors() for link in self.links.values()]
+            replies = await asyncio.gather(*asked, return_exceptions=True)
+            found = [each for each in replies if isinstance(each, protocol.CursorsReply)]
+            if found:
+                return found
+            await asyncio.sleep(RETRY_S)
+        return []
+
+    # What others say
+
+    async def _on_report(self, message: Msg) -> None:
+        try:
+            report = protocol.decode(message.data, protocol.Report)
+        except InputError as error:
+            _log.warning("report", extra={"action": "bad-report", "reason": str(error)})
+            return
+        # The subject is what NATS lets this peer publish on; the payload must agree with it.
+        link = self.links.get(message.subject.split(".")[1])
+        if link is None or report.region != link.region:
+            return
+        self.keeper.heard(monotonic_s())
+        self.promises.heard(report, monotonic_s())
+        link.heard_incarnation(report.incarnation)
+
+    async def _on_gateway(self, message: Msg) -> None:
+        with contextlib.suppress(InputError):
+            stats = protocol.decode(message.data, protocol.GatewayStats)
+            self.gateways[stats.gateway] = (monotonic_s(), stats)
+
+    # Alone
+
+    async def _heartbeat_for_ever(self) -> None:
+        """Tell the gateways how this region stands, and decide whether it is alone."""
+        while True:
+            self._notice_pause()
+            await self._decide_alone()
+            await self._tell_gateways()
+            # Never later than the moment at which the region would be alone.
+            left_s = self.keeper.deadline_s() - monotonic_s()
+            await asyncio.sleep(min(HEARTBEAT_S, left_s) if left_s > 0 else HEARTBEAT_S)
+
+    def _notice_pause(self) -> None:
+        now_s = monotonic_s()
+        paused_s = now_s - self._ticked_s
+        self._ticked_s = now_s
+        if paused_s > self.config.alone_after_s:
+            # The others may have gone on without us: what we know is old until we asked again.
+            self._current = False
+            self._absent_since_s = now_s
+            extra = {"action": "paused", "paused_s": round(paused_s, 1)}
+            _log.warning("this process was paused", extra=extra)
+
+    async def _decide_alone(self) -> None:
+        seen = self.lake.seen[self.config.region]
+        decision = self.keeper.tick(monotonic_s(), now_ms(), seen, self.promises.confirmed)
+        if decision is None or (decision[0].alone and self.config.alone == "refuse"):
+            return
+        state, reason = decision
+        with contextlib.suppress(Unavailable):
+            await self._state.put(names.ALONE, state)
+            self.keeper.entered(state)
+            self.alone_history.append(state)
+            self.promises.wake()
+            _log.warning("alone", extra={"action": "alone", "alone": state.alone, "reason": reason})
+
+    async def _tell_gateways(self) -> None:
+        state = self.keeper.state
+        heartbeat = protocol.Heartbeat(state.alone, state.epoch)
+        if self._client.is_connected:
+            await self._client.publish("region.heartbeat", protocol.encode(heartbeat))
+
+    # Catching up
+
+    async def catch_up(self) -> int:
+        """Wait until this region is level with every reachable peer; return its log's position."""
+        while True:
+            asked = [self._catch_up_with(link) for link in self.links.values()]
+            answers = await asyncio.gather(*asked)
+            if all(answer is not False for answer in answers) and self._may_serve(answers):
+                self._current = True
+                return await self.store.log.head()
+            await asyncio.sleep(RETRY_S)
+
+    def _may_serve(self, answers: list[bool | None]) -> bool:
+        waited_s = monotonic_s() - self._absent_since_s
+        return (
+            any(answers) or not self.links or self._current or waited_s > self.config.alone_start_s
+        )
+
+    async def _catch_up_with(self, link: PeerLink) -> bool | None:
+        """True when level with it, False to try again, None if it cannot be reached."""
+        try:
+            head = await link.head()
+            async with asyncio.timeout(CATCH_UP_ATTEMPT_S):
+                await link.level_with(head)
+        except (Unavailable, TimeoutError):
+            reachable = self.promises.heard_within(link.region, monotonic_s(), REACHABLE_S)
+            return False if reachable else None
+        return True
+
+
+async def run_services(config: RegionConfig, ready: Callable[[], None]) -> None:
+    """Run one region's services until cancelled."""
+    client = await connection.connect(config.nats, name="services")
+    try:
+        await Services(config, client).run(ready)
+    finally:
+        await client.close()
