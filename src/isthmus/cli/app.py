@@ -1,0 +1,49 @@
+"""The `isthmus` command: its subcommands, and how errors are shown."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from isthmus import __version__
+from isthmus.cli.drill import drill
+from isthmus.cli.fleet import fleet_app
+from isthmus.cli.serve import serve
+from isthmus.cli.up import up
+from isthmus.errors import IsthmusError
+
+app = typer.Typer(
+    name="isthmus",
+    help="A multi-region IoT core with disaster recovery built in.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.command()(drill)
+app.command()(up)
+app.command()(serve)
+app.add_typer(fleet_app, name="fleet")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"isthmus {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True),
+) -> None:
+    """A multi-region IoT core with disaster recovery built in."""
+
+
+def run() -> None:
+    """Run the command line; what a user can put right is told in a sentence, not in a traceback."""
+    try:
+        app()
+    except IsthmusError as error:
+        sys.stderr.write(f"isthmus: {error}\n")
+        sys.exit(2)

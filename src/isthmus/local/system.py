@@ -1,0 +1,309 @@
+"""The local system: two or more regions and a witness, each a handful of real processes.
+
+Everything is under one directory, and everything that is started is stopped. Nothing here is known
+to the services: they get the same configuration files as in production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import os
+import random
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from isthmus import config as configs
+from isthmus.adapters import private_files
+from isthmus.adapters.pki import Identity, Pki
+from isthmus.config import (
+    Listen,
+    NatsAccess,
+    Peer,
+    RegionConfig,
+    RoutedRegion,
+    SiteConfig,
+    SitePeer,
+    TlsFiles,
+)
+from isthmus.errors import ConfigError
+from isthmus.local import nats_server
+from isthmus.local.addresses import Addresses, SiteAddress
+from isthmus.local.child import RESTART_S, Child
+
+WITNESS = "witness"
+CANARY = "isthmus-canary"
+#: How a service process is started; tests put their own launcher here.
+LAUNCHER = (sys.executable, "-m", "isthmus")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What a local system is made of."""
+
+    state_dir: Path
+    regions: tuple[str, ...] = ("eu", "us")
+    stable_name: str = "iot.isthmus.test"
+    nats_binary: Path | None = None
+    launcher: Sequence[str] = LAUNCHER
+    #: Prefer 127.0.1.1, 127.0.2.1 ...: for people who look at it, not for tests side by side.
+    first_addresses: bool = False
+    #: Behave as where only 127.0.0.1 can be bound.
+    one_address: bool = False
+
+    def validate(self) -> None:
+        if len(set(self.regions)) != len(self.regions) or not self.regions:
+            raise ConfigError(f"region names {', '.join(self.regions)!r}", hint="different names")
+        for name in self.regions:
+            if not name.isascii() or not name.replace("-", "").isalnum() or len(name) > 32:
+                raise ConfigError(f"region name {name!r}", hint="letters, digits and - only")
+            if name == WITNESS:
+                raise ConfigError(f"region name {name!r}", hint="the witness has that name")
+
+
+class LocalSystem:
+    """Regions and sites on this machine."""
+
+    def __init__(
+        self, settings: Settings, rng: random.Random, on_end: Callable[[str], None] | None = None
+    ) -> None:
+        settings.validate()
+        self.settings = settings
+        self.stable_name = settings.stable_name
+        self._nats_binary = nats_server.find_binary(settings.nats_binary)
+        self._on_end = on_end or (lambda _: None)
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(settings.state_dir)
+        for name in ("secrets", "logs", "regions", "sites"):
+            private_files.make_directory(settings.state_dir / name)
+        self.pki = Pki(settings.state_dir / "pki")
+        self.sites = (*settings.regions, WITNESS)
+        self._addresses = Addresses(
+            self.sites, rng, first=settings.first_addresses, one=settings.one_address
+        )
+        self.addresses = self._addresses.of
+        self.shared_host = self._addresses.shared_host
+        self.canary = self.pki.device(CANARY)
+        self.operator = self.pki.operator("operator")
+        self._children: dict[str, dict[str, Child]] = {}
+        self._restarts: set[asyncio.Task[None]] = set()
+        self._write_configs()
+
+    # Where things are
+
+    def hostname(self, region: str) -> str:
+        return f"{region}.{self.stable_name}"
+
+    def address(self, site: str) -> SiteAddress:
+        return self.addresses[site]
+
+    def region_dir(self, region: str) -> Path:
+        return self.settings.state_dir / "regions" / region
+
+    def lake_file(self, region: str) -> Path:
+        return self.region_dir(region) / "lake" / "messages.jsonl"
+
+    def events_file(self, site: str) -> Path:
+        return self.settings.state_dir / "sites" / site / "events.jsonl"
+
+    @property
+    def nameservers(self) -> list[tuple[str, int]]:
+        return [(each.host, each.ports["dns"]) for each in self.addresses.values()]
+
+    def pids(self, site: str | None = None) -> dict[str, int]:
+        """Running processes by name, of one site or of all."""
+        children = [
+            child
+            for name, each in self._children.items()
+            if site in (None, name)
+            for child in each.values()
+        ]
+        return {child.name: child.pid for child in children if child.pid is not None}
+
+    # Configuration
+
+    def _write_configs(self) -> None:
+        for region in self.settings.regions:
+            (self.region_dir(region)).mkdir(exist_ok=True)
+            self._write_nats(region)
+        for region in self.settings.regions:
+            configs.dump(self.region_dir(region) / "region.toml", self.region_config(region))
+        for site in self.sites:
+            directory = self.settings.state_dir / "sites" / site
+            directory.mkdir(exist_ok=True)
+            configs.dump(directory / "site.toml", self.site_config(site))
+
+    def _write_nats(self, region: str) -> None:
+        address = self.address(region)
+        identity = self.pki.nats(region, [self.hostname(region)], [address.host])
+        nats_server.write_config(
+            self.region_dir(region) / "nats.json",
+            region=region,
+            regions=self.settings.regions,
+            host=address.host,
+            port=address.ports["nats"],
+            store=self.region_dir(region) / "jetstream",
+            certificate=identity.chain,
+            key=identity.key,
+            seeds=self.settings.state_dir / "secrets",
+        )
+
+    def nats_access(self, region: str, user: str) -> NatsAccess:
+        return NatsAccess(
+            url=self.address(region).url("nats", "tls"),
+            ca=str(self.pki.internal_ca_file),
+            nkey_seed=str(self.settings.state_dir / "secrets" / f"{region}-{user}.nk"),
+        )
+
+    def _listen(self, site: str, service: str) -> Listen:
+        address = self.address(site)
+        return Listen(host=address.host, port=address.ports[service])
+
+    def region_config(self, region: str) -> RegionConfig:
+        names = [self.stable_name, self.hostname(region)]
+        hosts = [self.address(region).host]
+        gateway = self.pki.gateway(region, names, hosts)
+        api = self.pki.api(region, [self.hostname(region)], hosts)
+        return RegionConfig(
+            region=region,
+            state_dir=str(self.region_dir(region)),
+            nats=self.nats_access(region, "services"),
+            gateway_nats=self.nats_access(region, "gateway"),
+            peers=tuple(
+                Peer(region=peer, nats=self.nats_access(peer, f"peer-{region}"))
+                for peer in self.settings.regions
+                if peer != region
+            ),
+            mqtt=self._listen(region, "mqtt"),
+            mqtt_tls=_files(gateway, self.pki.devices_ca_file),
+            api=self._listen(region, "api"),
+            api_tls=_files(api, self.pki.internal_ca_file),
+        )
+
+    def site_config(self, site: str) -> SiteConfig:
+        host = self.address(site).host
+        identity = self.pki.site(site, [f"{site}.site.{self.stable_name}"], [host])
+        return SiteConfig(
+            site=site,
+            state_dir=str(self.settings.state_dir / "sites" / site),
+            sites=tuple(
+                SitePeer(name=name, url=self.address(name).url("mesh", "https"))
+                for name in self.sites
+            ),
+            regions=tuple(
+                RoutedRegion(
+                    name=region,
+                    hostname=self.hostname(region),
+                    address=self.address(region).host,
+                    mqtt_port=self.address(region).ports["mqtt"],
+                )
+                for region in self.settings.regions
+            ),
+            stable_name=self.stable_name,
+            dns=self._listen(site, "dns"),
+            mesh=self._listen(site, "mesh"),
+            mesh_tls=_files(identity, self.pki.internal_ca_file),
+            canary_tls=_files(self.canary, self.pki.ca_file),
+            nats=None if site == WITNESS else self.nats_access(site, "site"),
+        )
+
+    # Life
+
+    async def start(self, site: str) -> None:
+        """Start one site's processes; returns when each says that it serves."""
+        children = self._children[site] = self._make_children(site)
+        nats = children.get("nats")
+        if nats:
+            await nats.start()
+        rest = [child for child in children.values() if child is not nats]
+        await asyncio.gather(*(child.start() for child in rest))
+
+    def _make_children(self, site: str) -> dict[str, Child]:
+        children = {"site": self._service(site, "site", self.settings.state_dir / "sites" / site)}
+        if site != WITNESS:
+            directory = self.region_dir(site)
+            command = [str(self._nats_binary), "-c", str(directory / "nats.json")]
+            address = self.address(site)
+            probe = (address.host, address.ports["nats"])
+            log = self.settings.state_dir / "logs" / f"{site}-nats.log"
+            children["nats"] = Child(f"{site}-nats", command, log, probe=probe, on_end=self._ended)
+            children["services"] = self._service(site, "services", directory)
+            children["gateway"] = self._service(site, "gateway", directory)
+        return children
+
+    def _service(self, site: str, role: str, directory: Path) -> Child:
+        file = directory / ("site.toml" if role == "site" else "region.toml")
+        command = [*self.settings.launcher, "serve", role, "--config", str(file), "--leash"]
+        log = self.settings.state_dir / "logs" / f"{site}-{role}.log"
+        return Child(f"{site}-{role}", command, log, on_end=self._ended)
+
+    def _ended(self, child: Child, code: int) -> None:
+        """A process that nobody stopped has ended: start it again, and say so."""
+        self._on_end(f"{child.name} ended with code {code}; it is started again")
+        task = asyncio.create_task(self._start_again(child))
+        self._restarts.add(task)
+        task.add_done_callback(self._restarts.discard)
+
+    async def _start_again(self, child: Child) -> None:
+        await asyncio.sleep(RESTART_S)
+        await child.start()
+
+    def kill(self, site: str) -> None:
+        """SIGKILL to every process of a site."""
+        for child in self._children[site].values():
+            child.kill()
+
+    def freeze(self, site: str) -> None:
+        """SIGSTOP to every process of a site: silence, no resets."""
+        for child in self._children[site].values():
+            child.signal(signal.SIGSTOP)
+
+    def thaw(self, site: str) -> None:
+        """SIGCONT to every process of a site."""
+        for child in self._children[site].values():
+            child.signal(signal.SIGCONT)
+
+    async def gone(self, site: str) -> None:
+        """Wait until every process of a site is gone."""
+        for child in self._children[site].values():
+            await child.ended()
+
+    def wipe(self, region: str) -> None:
+        """Remove everything that a region keeps on disk; its processes must be gone."""
+        shutil.rmtree(self.region_dir(region) / "jetstream", ignore_errors=True)
+        shutil.rmtree(self.region_dir(region) / "lake", ignore_errors=True)
+
+    async def stop(self) -> list[str]:
+        """Stop everything; returns the names of what ran."""
+        for task in list(self._restarts):
+            task.cancel()
+        children = [child for each in self._children.values() for child in each.values()]
+        # Services first: they still want to write down where they are.
+        services = [child for child in children if not child.name.endswith("-nats")]
+        servers = [child for child in children if child.name.endswith("-nats")]
+        ran = await asyncio.gather(*(child.stop() for child in services))
+        ran += await asyncio.gather(*(child.stop() for child in servers))
+        self._addresses.release()
+        os.close(self._lock)
+        pairs = zip([*services, *servers], ran, strict=True)
+        return sorted(child.name for child, was in pairs if was)
+
+
+def _lock(directory: Path) -> int:
+    """Hold a directory; two systems in one would corrupt each other's streams."""
+    handle = os.open(directory / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        hint = "stop the one that runs there, or name another directory"
+        raise ConfigError(f"{directory} is in use by another run", hint=hint) from None
+    return handle
+
+
+def _files(identity: Identity, ca: Path) -> TlsFiles:
+    return TlsFiles(certificate=str(identity.chain), key=str(identity.key), ca=str(ca))
