@@ -1,0 +1,299 @@
+"""Two real regions for the tests of one file, and a network between them that can be cut."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import inspect
+import os
+import random
+import signal
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from isthmus import config as configs
+from isthmus.adapters import lake
+from isthmus.adapters.lake import LakeRow
+from isthmus.adapters.pki import Identity
+from isthmus.config import RegionConfig
+from isthmus.local import bring_up
+from isthmus.local.operator import Operator
+from isthmus.local.system import LocalSystem, Settings
+
+from mqtt_wire import Sender, Wire
+
+HOME, OTHER = "eu", "us"
+POLL_S = 0.02
+WITHIN_S = 40.0
+
+
+async def until(
+    what: str, holds: Callable[[], bool | Awaitable[bool]], within_s: float = WITHIN_S
+) -> None:
+    """Wait until something holds that no event here tells of: it happens in another process."""
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                held = holds()
+                if await held if inspect.isawaitable(held) else held:
+                    return
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s} s: {what}") from None
+
+
+class Cable:
+    """What one region's NATS is reached through by the other region."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._ends: set[asyncio.StreamWriter] = set()
+        self._pumps: set[asyncio.Task[None]] = set()
+        self.port = 0
+
+    async def heal(self) -> None:
+        host, _ = self._target
+        self._server = await asyncio.start_server(self._connect, host, self.port)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def cut(self) -> None:
+        """Close what is open and take nothing new."""
+        if self._server is None:
+            return
+        self._server.close()
+        self._server = None
+        for end in list(self._ends):
+            end.transport.abort()
+        for pump in list(self._pumps):
+            pump.cancel()
+        await asyncio.gather(*self._pumps, return_exceptions=True)
+
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._ends |= {writer, far_writer}
+        for source, sink in ((reader, far_writer), (far_reader, writer)):
+            pump = asyncio.create_task(self._pump(source, sink))
+            self._pumps.add(pump)
+            pump.add_done_callback(self._pumps.discard)
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        try:
+            while data := await source.read(65_536):
+                sink.write(data)
+                await sink.drain()
+        except OSError:
+            pass
+        finally:
+            sink.transport.abort()
+            self._ends.discard(sink)
+
+
+class Regions:
+    """The system, and what tests ask of it."""
+
+    def __init__(self, system: LocalSystem, operator: Operator) -> None:
+        self.system = system
+        self.operator = operator
+        self.cables: dict[str, Cable] = {}
+        #: What ended without being asked to.
+        self.ended: list[str] = []
+
+    # Devices
+
+    async def device(self, name: str, region: str = HOME, **attributes: str) -> str:
+        """Register a device with the fleet's policy; returns its name."""
+        await self.register([name], region, **attributes)
+        return name
+
+    async def register(
+        self, names: Iterable[str], region: str = HOME, **attributes: str
+    ) -> dict[str, Any]:
+        devices = [bring_up.device(self.system, name, attributes) for name in names]
+        return await self.operator.register(region, devices, [bring_up.fleet_policy(HOME)])
+
+    def identity(self, name: str) -> Identity:
+        return self.system.pki.device(name)
+
+    def topic(self, name: str, last: str = "telemetry") -> str:
+        return f"{bring_up.TOPIC_ROOT}/{name}/{last}"
+
+    # Clients
+
+    def tls(self, identity: Identity | None) -> ssl.SSLContext:
+        """What a client verifies the region with, and what it shows."""
+        context = ssl.create_default_context(cafile=str(self.system.pki.ca_file))
+        if identity:
+            context.load_cert_chain(str(identity.chain), str(identity.key))
+        return context
+
+    def place(self, region: str) -> tuple[str, int]:
+        address = self.system.address(region)
+        return address.host, address.ports["mqtt"]
+
+    @asynccontextmanager
+    async def wire(
+        self,
+        region: str,
+        identity: Identity | str | None,
+        tls: ssl.SSLContext | None = None,
+        name: str | None = None,
+    ) -> AsyncIterator[Wire]:
+        """A TLS connection without its CONNECT yet."""
+        if isinstance(identity, str):
+            identity = self.identity(identity)
+        host, port = self.place(region)
+        hostname = name or self.system.hostname(region)
+        wire = await Wire.open(host, port, tls or self.tls(identity), hostname)
+        try:
+            yield wire
+        finally:
+            await wire.abort()
+
+    @asynccontextmanager
+    async def client(self, region: str, name: str, **connect: Any) -> AsyncIterator[Wire]:
+        """A connected device."""
+        async with self.wire(region, name) as wire:
+            assert await wire.connect(name, **connect) == 0
+            yield wire
+
+    @asynccontextmanager
+    async def sender(self, region: str, name: str) -> AsyncIterator[Sender]:
+        """A device that publishes numbers, and again what was not acknowledged."""
+        tls, (host, port) = self.tls(self.identity(name)), self.place(region)
+        hostname = self.system.hostname(region)
+        sender = Sender(name, self.topic(name), lambda: Wire.open(host, port, tls, hostname))
+        running = asyncio.create_task(sender.run())
+        try:
+            yield sender
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def admitted(self, region: str, name: str) -> bool:
+        """Whether a device can connect now."""
+        try:
+            async with self.wire(region, name) as wire:
+                return await wire.connect(name) == 0
+        except OSError:
+            return False
+
+    # What the regions hold
+
+    def lake(self, region: str, client: str | None = None, *, raw: bool = False) -> list[LakeRow]:
+        rows = lake.read(self.system.lake_file(region), raw=raw)
+        return [row for row in rows if client in (None, row.client)]
+
+    def numbers(self, region: str, client: str, *, raw: bool = False) -> list[int]:
+        """The numbers that a sender's messages in a lake carry, in the lake's order."""
+        return [msgspec.json.decode(row.body())["seq"] for row in self.lake(region, client, raw=raw)]
+
+    async def in_both_lakes(self, sender: Sender) -> None:
+        """Wait until both lakes hold everything that was acknowledged."""
+        for region in self.system.settings.regions:
+            await until(
+                f"the lake of {region} has what {sender.name} was told is safe",
+                lambda: set(sender.acked) <= set(self.numbers(region, sender.name)),
+            )
+
+    async def status(self, region: str) -> dict[str, Any]:
+        return await self.operator.status(region)
+
+    async def level(self) -> dict[str, str]:
+        """Wait until the regions' items are equal; returns their digests."""
+        held: list[dict[str, str]] = []
+
+        async def equal() -> bool:
+            held[:] = [
+                await self.operator.digests(each) for each in self.system.settings.regions
+            ]
+            return all(each == held[0] for each in held)
+
+        await until("both regions hold equal items", equal)
+        return held[0]
+
+    async def is_alone(self, region: str) -> bool:
+        return bool((await self.status(region))["alone"])
+
+    async def alone(self, region: str) -> None:
+        await until(f"{region} is alone", lambda: self.is_alone(region))
+
+    async def together(self) -> None:
+        """Wait until every region is healthy and none is alone."""
+        await bring_up.healthy(self.system, self.operator)
+        for region in self.system.settings.regions:
+
+            async def in_company(region: str = region) -> bool:
+                return not await self.is_alone(region)
+
+            await until(f"{region} is not alone any more", in_company)
+
+    # Outages
+
+    def signal(self, region: str, part: str, number: int) -> int:
+        """Send a signal to one process of a region; returns its pid."""
+        pid = self.system.pids(region)[f"{region}-{part}"]
+        os.kill(pid, number)
+        return pid
+
+    async def kill_part(self, region: str, part: str) -> None:
+        """SIGKILL one process, as a bug or the kernel would; it is started again."""
+        pid = self.signal(region, part, signal.SIGKILL)
+        name = f"{region}-{part}"
+        await until(f"another {name} runs", lambda: self.system.pids().get(name, pid) != pid)
+
+    async def kill(self, region: str) -> None:
+        self.system.kill(region)
+        await self.system.gone(region)
+
+    async def cut(self) -> None:
+        """Cut the regions off from each other; everything else goes on."""
+        await asyncio.gather(*(cable.cut() for cable in self.cables.values()))
+
+    async def heal(self) -> None:
+        await asyncio.gather(*(cable.heal() for cable in self.cables.values()))
+
+
+@asynccontextmanager
+async def two_regions(
+    directory: Path, *, cuttable: bool = False, **changes: Any
+) -> AsyncIterator[Regions]:
+    """Two regions and a witness, healthy; ``changes`` are settings of both regions."""
+    ended: list[str] = []
+    system = LocalSystem(Settings(directory), random.Random(), ended.append)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(system.stop)
+        operator = await stack.enter_async_context(Operator(system))
+        regions = Regions(system, operator)
+        regions.ended = ended
+        if cuttable:
+            for region in system.settings.regions:
+                address = system.address(region)
+                cable = regions.cables[region] = Cable(address.host, address.ports["nats"])
+                await cable.heal()
+                stack.push_async_callback(cable.cut)
+        for region in system.settings.regions:
+            _configure(regions, region, changes)
+        await bring_up.bring_up(system, operator)
+        yield regions
+
+
+def _configure(regions: Regions, region: str, changes: dict[str, Any]) -> None:
+    file = regions.system.region_dir(region) / "region.toml"
+    config = configs.load(file, RegionConfig)
+    peers = []
+    for peer in config.peers:
+        if cable := regions.cables.get(peer.region):
+            url = f"tls://{regions.system.address(peer.region).host}:{cable.port}"
+            peer = msgspec.structs.replace(peer, nats=msgspec.structs.replace(peer.nats, url=url))
+        peers.append(peer)
+    configs.dump(file, msgspec.structs.replace(config, peers=tuple(peers), **changes))
