@@ -7,6 +7,7 @@
       StaleRevision        compare-and-set lost: somebody wrote the item in between
       NotReplicated        stored here, but no second region confirmed in time
       Unavailable          a part we need does not answer (yet)
+        StreamRewound      a stream ends before the position that was reached in it
       BrokenInvariant      a promise of ours does not hold: a bug, never the user's fault
 
 The docstring of a class is its default message. ``hint`` says what to try next.
@@ -49,6 +50,10 @@ class NotReplicated(IsthmusError):
 
 class Unavailable(IsthmusError):
     """A part that is needed does not answer."""
+
+
+class StreamRewound(Unavailable):
+    """A stream was wiped or restored under a running process."""
 
 
 class BrokenInvariant(IsthmusError):

@@ -10,12 +10,15 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 READY_LINE = "ready"
+#: Seconds that a service has for an orderly end.
+STOP_S = 3.0
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "taskName"}
 
@@ -50,21 +53,30 @@ def say_ready() -> None:
     sys.stdout.flush()
 
 
-def run(main: Callable[[], Coroutine[Any, Any, Any]], *, leash: bool) -> int:
+def run(
+    main: Callable[[], Coroutine[Any, Any, Any]], *, leash: bool, stop_s: float = STOP_S
+) -> int:
     """Run a service until it ends, SIGINT, SIGTERM or the end of the leash."""
     try:
         import uvloop
     except ImportError:
-        return asyncio.run(_until_stopped(main, leash))
-    return uvloop.run(_until_stopped(main, leash))
+        return asyncio.run(_until_stopped(main, leash, stop_s))
+    return uvloop.run(_until_stopped(main, leash, stop_s))
 
 
-async def _until_stopped(main: Callable[[], Coroutine[Any, Any, Any]], leash: bool) -> int:
+async def _until_stopped(
+    main: Callable[[], Coroutine[Any, Any, Any]], leash: bool, stop_s: float
+) -> int:
     service = asyncio.create_task(main())
     loop = asyncio.get_running_loop()
+
+    def stop() -> None:
+        service.cancel()
+        loop.call_later(stop_s, _give_up, stop_s)
+
     for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, service.cancel)
-    holding = asyncio.create_task(_let_go(service.cancel)) if leash else None
+        loop.add_signal_handler(each, stop)
+    holding = asyncio.create_task(_let_go(stop)) if leash else None
     try:
         code = await service
     except asyncio.CancelledError:
@@ -78,6 +90,13 @@ async def _until_stopped(main: Callable[[], Coroutine[Any, Any, Any]], leash: bo
             with contextlib.suppress(asyncio.CancelledError):
                 await holding
     return code if isinstance(code, int) else 0
+
+
+def _give_up(after_s: float) -> None:
+    """Leave at once: whatever is worth keeping is on disk already."""
+    extra = {"action": "gave-up", "after_s": after_s}
+    logging.getLogger(__name__).error("the service did not stop", extra=extra)
+    os._exit(1)
 
 
 async def _let_go(stop: Callable[[], object]) -> None:

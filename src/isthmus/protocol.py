@@ -38,6 +38,8 @@ class Report(msgspec.Struct, frozen=True):
     log: Cursor
     #: Per writer of ours: the highest contiguous batch in its own fsynced stream.
     writers: dict[str, int]
+    #: False while its streams take no copies: it lives, and is no second region.
+    storing: bool = True
 
 
 class HelloRequest(msgspec.Struct, frozen=True):
@@ -74,6 +76,8 @@ class HeadReply(msgspec.Struct, frozen=True):
 class Heartbeat(msgspec.Struct, frozen=True):
     """A region's state, for its gateways."""
 
+    #: Epochs count within an incarnation: a wiped region begins again.
+    incarnation: str
     alone: bool
     alone_epoch: int
 

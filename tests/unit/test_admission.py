@@ -37,6 +37,24 @@ def test_an_answer_to_a_question_from_before_the_pause_opens_nothing():
     assert gate.admission is OPEN
 
 
+def test_a_gateway_that_no_longer_hears_its_region_admits_nobody_new():
+    gate = Gate(pause_limit_s=1.0)
+    gate.caught_up(gate.absence, 0)
+    assert not gate.cut_off(100.0)
+    gate.heard(100.0)
+    assert not gate.cut_off(101.0)
+    assert gate.admission is OPEN
+    asked = gate.absence
+    assert gate.cut_off(101.1)
+    assert gate.admission is CLOSED
+    assert not gate.cut_off(102.0)
+    gate.caught_up(asked, 0)
+    assert gate.admission is CLOSED
+    gate.heard(103.0)
+    gate.caught_up(gate.absence, 0)
+    assert gate.admission is OPEN
+
+
 STEPS = st.one_of(
     st.tuples(st.just("tick"), st.floats(0, 2)),
     st.tuples(st.just("ask"), st.none()),

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from isthmus.adapters import private_files
 
 #: Lines read again at start so that repeats of recent messages are still recognised.
 RECENT_BYTES = 16 * 1024**2
@@ -70,10 +73,18 @@ class Lake:
         directory.mkdir(parents=True, exist_ok=True)
         self._cursor_path = directory / "cursor.json"
         self.path = directory / "messages.jsonl"
+        self._open()
+
+    def _open(self) -> None:
         self.cursor = self._load_cursor()
         self._file = os.open(self.path, os.O_WRONLY | os.O_CREAT, 0o600)
         os.ftruncate(self._file, self.cursor.length)
         os.lseek(self._file, 0, os.SEEK_END)
+
+    def reopen(self) -> None:
+        """Go back to the last commit; raises OSError while the disk is no better."""
+        self.close()
+        self._open()
 
     def _load_cursor(self) -> LakeCursor:
         try:
@@ -82,21 +93,19 @@ class Lake:
             return LakeCursor()
 
     def append(self, rows: list[LakeRow]) -> None:
-        """Write rows; they count once ``commit`` returns."""
+        """Write rows; they count once they are committed."""
         data = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
         while data:
             data = data[os.write(self._file, data) :]
 
-    def commit(self) -> None:
-        """Put the rows and then the cursor on disk."""
-        os.fsync(self._file)
+    def prepare(self) -> Callable[[], None]:
+        """What commits the rows and the cursor as they are now; it may run in another thread."""
         self.cursor.length = os.lseek(self._file, 0, os.SEEK_CUR)
-        part = self._cursor_path.with_suffix(".part")
-        with part.open("wb") as file:
-            file.write(msgspec.json.encode(self.cursor))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(self._cursor_path)
+        return partial(self._commit, self._file, msgspec.json.encode(self.cursor))
+
+    def _commit(self, rows: int, cursor: bytes) -> None:
+        os.fsync(rows)
+        private_files.write(self._cursor_path, cursor, is_synced=True)
 
     def close(self) -> None:
         os.close(self._file)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from isthmus import process
+from isthmus.process import STOP_S
 
 fleet_app = typer.Typer(help="Many clients on real sockets.", no_args_is_help=True)
 
@@ -40,6 +41,7 @@ def run(
     from isthmus.fleet.plan import load
     from isthmus.fleet.run import run_fleet
 
+    # What is outstanding gets its time; then connections are closed.
     process.log_to_stderr()
     settings = load(plan)
 
@@ -54,4 +56,4 @@ def run(
             stop.set()
             return await work
 
-    raise typer.Exit(process.run(clients, leash=leash))
+    raise typer.Exit(process.run(clients, leash=leash, stop_s=settings.settle_s + STOP_S))

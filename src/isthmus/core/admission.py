@@ -1,10 +1,10 @@
 """Whether a gateway may let anybody in, after an absence of any kind.
 
 *A returning region admits nobody before it has caught up*: a gateway starts closed, and closes
-again when its process was paused for longer than ``pause_limit_s``, because the others may have
-revoked somebody meanwhile. It opens when its view has applied the position up to which the
-region's replicator had taken in the head of every reachable peer, asked for *after* the absence
-(correctness.md, section 6).
+again when its process was paused, or heard nothing of its region's services, for longer than
+``pause_limit_s``, because somebody may have been revoked meanwhile. It opens when its view has
+applied the position up to which the region's replicator had taken in the head of every reachable
+peer, asked for *after* the absence (docs/correctness.md, section 6).
 """
 
 from __future__ import annotations
@@ -31,15 +31,34 @@ class Gate:
     _needed: int | None = None
     _applied: int = 0
     _ticked_s: float | None = None
+    _heard_s: float | None = None
 
     def tick(self, now_s: float) -> bool:
         """Note that the process runs; True if it had been paused and is closed now."""
         paused = self._ticked_s is not None and now_s - self._ticked_s > self.pause_limit_s
         self._ticked_s = now_s
         if paused:
-            self.absence += 1
-            self._needed = None
+            self._shut()
         return paused
+
+    def heard(self, now_s: float) -> None:
+        """The region's services sent a heartbeat."""
+        self._heard_s = now_s
+
+    def cut_off(self, now_s: float) -> bool:
+        """True, once, when the services fell silent: what they no longer tell us, we cannot know.
+
+        Nobody new is admitted then; who is connected stays, and waits for answers.
+        """
+        if self._heard_s is None or now_s - self._heard_s <= self.pause_limit_s:
+            return False
+        self._heard_s = None
+        self._shut()
+        return True
+
+    def _shut(self) -> None:
+        self.absence += 1
+        self._needed = None
 
     def caught_up(self, absence: int, position: int) -> None:
         """The replicator answers: the peers' heads are in this region's log up to ``position``."""

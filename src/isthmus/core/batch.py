@@ -31,7 +31,7 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     topic: str
     payload: bytes
     qos: int
-    #: The publish carried DUP: a hint for people, proof of nothing (correctness.md, section 1).
+    #: The publish carried DUP: a hint for people, proof of nothing.
     dup: bool
     #: Milliseconds since 1970 when the gateway had read it.
     at_ms: int

@@ -1,8 +1,8 @@
 """Where a region stands in a peer's stream, and whether that place still exists.
 
 A cursor is (incarnation of the source, sequence, id of the message there). Sequences alone prove
-nothing: a stream restored from an older disk has the same name and re-uses them (correctness.md,
-section 2). The source checks a cursor before anybody pulls by it: *no cursor skips*.
+nothing: a stream restored from an older disk has the same name and re-uses them
+(docs/correctness.md, section 2). The source checks a cursor before anybody pulls by it: *no cursor skips*.
 """
 
 from __future__ import annotations

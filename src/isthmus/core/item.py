@@ -215,9 +215,12 @@ class Write:
         """End every life that is known here: what remains is a tombstone."""
         return self.kill("life")
 
-    def done(self) -> Item:
-        """The new version; raises InputError if it is too large to replicate."""
+    def done(self, *, tightens: bool = False) -> Item:
+        """The new version; raises InputError if it is too large to replicate.
+
+        What takes rights away is never refused for its size.
+        """
         item = replace(self._base, fields=self._fields)
-        if len(item.encode()) > MAX_ITEM_BYTES:
+        if not tightens and len(item.encode()) > MAX_ITEM_BYTES:
             raise InputError(f"{item.kind} {item.key!r} would pass {MAX_ITEM_BYTES} bytes")
         return item

@@ -4,7 +4,7 @@ Each has a ``join`` that is commutative, associative and idempotent, so a produc
 too. The encoded form is self-describing, ``{"<tag>": value}``, and canonical: equal values have
 equal bytes. A release that meets a tag it does not know keeps the greater of two such values by
 their canonical bytes, which is a join as well: regions upgrade one at a time, and after a full
-exchange nobody writes (correctness.md, section 4).
+exchange nobody writes (docs/correctness.md, section 4).
 """
 
 from __future__ import annotations

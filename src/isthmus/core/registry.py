@@ -1,7 +1,7 @@
 """Things, certificates, policies and attachments: how each is written, and what each means.
 
 The functions take the present item (or an empty one) and return the version to write. Rules of
-correctness.md, section 4, that live here:
+docs/correctness.md, section 4, that live here:
 
 - *A revoked certificate is never active after a join*: ``revoked`` is a flag.
 - A certificate is INACTIVE while a block is not lifted; activating lifts only the blocks it saw.
@@ -71,7 +71,7 @@ def put_thing(item: Item, writer: Writer, attributes: Mapping[str, str]) -> Item
 
 def delete(item: Item, writer: Writer) -> Item:
     """End the item's life."""
-    return writer.write(item).delete().done()
+    return writer.write(item).delete().done(tightens=True)
 
 
 def attributes(item: Item) -> dict[str, str]:
@@ -110,12 +110,12 @@ def activate(item: Item, writer: Writer) -> Item:
 
 def deactivate(item: Item, writer: Writer) -> Item:
     """Add a block, which stands until somebody who has seen it activates."""
-    return writer.write(item).add("blocks", {}).done()
+    return writer.write(item).add("blocks", {}).done(tightens=True)
 
 
 def revoke(item: Item, writer: Writer) -> Item:
     """Revoke for good. Also of a certificate not known here: its fingerprint is then taken."""
-    return writer.write(item).create().put("revoked", Flag(True)).done()
+    return writer.write(item).create().put("revoked", Flag(True)).done(tightens=True)
 
 
 def certificate_status(item: Item) -> CertificateStatus | None:
@@ -185,7 +185,9 @@ def attach(item: Item, writer: Writer, target: Item, principal: Item) -> Item:
 def detach(item: Item, writer: Writer) -> Item:
     """Detach the attaches that are known here."""
     write = writer.write(item).kill("attaches")
-    return write.put("detaches", GrowSet(_members(item, "detaches") | {write.dot})).done()
+    return write.put("detaches", GrowSet(_members(item, "detaches") | {write.dot})).done(
+        tightens=True
+    )
 
 
 @dataclass(frozen=True, slots=True)

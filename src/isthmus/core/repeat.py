@@ -1,9 +1,9 @@
 """Which stored message may be a repeat of another one.
 
 A client that lost its connection sends again what was not acknowledged, and neither DUP nor packet
-id tells it from something new (correctness.md, section 1). So nothing is ever dropped: what may be
-a repeat is marked with the message it may repeat, the default view collapses marked copies, and
-the raw view keeps them.
+id tells it from something new (docs/correctness.md, section 1). So nothing is ever dropped: what
+may be a repeat is marked with the message it may repeat, the default view collapses marked copies,
+and the raw view keeps them.
 
 Without an identity, the rule is: *the n-th copy of a content at the opening of a connection may
 repeat the n-th copy at the closing of an earlier one of that client*. A client resends first of all
@@ -25,7 +25,7 @@ IN_DOUBT_MAX = 100
 IN_DOUBT_MS = 11_000
 CONNECTIONS_PER_CLIENT = 4
 IDS_PER_CLIENT = 1_000
-CLIENTS_MAX = 100_000
+CLIENTS_MAX = 10_000
 
 #: Where a message stands in the bus: ``<writer>:<batch number>:<index>``.
 Position = str

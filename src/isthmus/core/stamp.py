@@ -2,7 +2,7 @@
 
 A new stamp is greater than the clock, than the last one made here, and than every stamp in the
 item that is being written and in those it refers to. There is no merge on receipt, so a region
-whose clock is wrong poisons only the items it touched (correctness.md, section 4).
+whose clock is wrong poisons only the items it touched (docs/correctness.md, section 4).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -59,15 +59,23 @@ def run(request: Request, *, dry_run: bool, as_json: bool) -> int:
     if dry_run:
         sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")
         return 0
-    with _directory(request, console) as directory:
-        settings = Settings(
-            directory,
-            request.regions,
-            nats_binary=request.nats,
-            launcher=request.launcher,
-            one_address=request.one_address,
-        )
+    directory, is_temporary = _directory(request, console)
+    settings = Settings(
+        directory,
+        request.regions,
+        nats_binary=request.nats,
+        launcher=request.launcher,
+        one_address=request.one_address,
+    )
+    result, went_well = None, False
+    try:
         result = asyncio.run(drill(plan, settings, things, console))
+        went_well = result is None or result["verdict"] == "pass"
+    finally:
+        if is_temporary and went_well:
+            shutil.rmtree(directory, ignore_errors=True)
+        elif is_temporary:
+            console.print(f"what it left, for a closer look: {directory}")
     if result is None:
         return INTERRUPTED
     if as_json:
@@ -85,20 +93,17 @@ def default_fleet() -> Path:
     return path
 
 
-@contextlib.contextmanager
-def _directory(request: Request, console: Console) -> Any:
+def _directory(request: Request, console: Console) -> tuple[Path, bool]:
+    """Where everything goes, and whether it goes away afterwards."""
     if request.state:
         if request.state.exists() and any(request.state.iterdir()):
             hint = "a new directory for each drill"
             raise InputError(f"--state {request.state} is not empty", hint=hint)
-        yield request.state.absolute()
-    elif request.keep:
-        path = Path(tempfile.mkdtemp("-isthmus"))
+        return request.state.absolute(), False
+    path = Path(tempfile.mkdtemp("-isthmus"))
+    if request.keep:
         console.print(f"everything is kept in {path}")
-        yield path
-    else:
-        with tempfile.TemporaryDirectory("-isthmus", ignore_cleanup_errors=True) as name:
-            yield Path(name)
+    return path, not request.keep
 
 
 async def drill(

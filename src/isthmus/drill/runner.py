@@ -229,8 +229,7 @@ class Drill:
             raise Unavailable(why_not()) from None
 
     async def _do_healthy(self, step: PlannedStep) -> None:
-        async with asyncio.timeout(step.within_s):
-            await healthy(self.system, self._operator)
+        await healthy(self.system, self._operator, step.within_s)
         self.outcomes.back_s = time.time()
         self.note("every region is healthy again")
 

@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.session: Session | None = None
         #: What the bus's records call this connection; made when CONNECT is accepted.
         self.source: Source | None = None
-        self.heard_s = gateway.now_s()
+        self.opened_s = self.heard_s = gateway.now_s()
 
     @property
     def principal(self) -> str:

@@ -19,6 +19,7 @@ from nats.errors import Error as NatsError
 
 from isthmus import protocol
 from isthmus.adapters.nats import connection as nats_connection
+from isthmus.adapters.nats.publisher import Publisher
 from isthmus.config import RegionConfig
 from isthmus.core import batch as batches
 from isthmus.core.admission import Admission, Gate
@@ -41,6 +42,7 @@ from isthmus.gateway.permissions import Permissions
 from isthmus.gateway.tls import server_context
 from isthmus.region.clock import monotonic_s, now_ms
 from isthmus.region.log_view import LogView, keep_following
+from isthmus.region.state import StateStore
 from isthmus.wire.mqtt3 import Connect, Publish
 from isthmus.wire.topics import TopicTree
 
@@ -64,16 +66,19 @@ class Gateway:
         self._log_view = LogView()
         self._permissions = Permissions(config, self._log_view.view)
         self._gate = Gate(pause_limit_s=config.alone_after_s)
+        self._publisher = Publisher(client)
+        state = StateStore(client)
         self._lanes = {
-            durability: Lane(client, config.region, durability, self._stored)
+            durability: Lane(self._publisher, state, config.region, durability, self._stored)
             for durability in Durability
         }
+        self._telling: set[asyncio.Task[None]] = set()
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
         self._principals: dict[str, set[Connection]] = {}
         self._subscribers: TopicTree[tuple[Connection, int]] = TopicTree()
         self._route_epoch = 0
-        self._alone_epoch = -1
+        self._alone_epoch = ("", -1)
         self._draining: asyncio.Task[None] | None = None
         self._swept_s = monotonic_s()
         self._not_open = asyncio.Event()
@@ -85,6 +90,7 @@ class Gateway:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
+        await self._publisher.start()
         await self._client.subscribe("region.heartbeat", cb=self._on_heartbeat)
         await self._client.subscribe("region.route", cb=self._on_route)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
@@ -226,8 +232,14 @@ class Gateway:
     def _stored(self, batch: Batch) -> None:
         """This region's stream has a batch: now its messages are delivered."""
         self._deliver(batch)
-        subject = f"live.{self.id}"
-        asyncio.get_running_loop().create_task(self._client.publish(subject, batches.encode(batch)))
+        task = asyncio.get_running_loop().create_task(self._tell_others(batch))
+        self._telling.add(task)
+        task.add_done_callback(self._telling.discard)
+
+    async def _tell_others(self, batch: Batch) -> None:
+        """The other gateways of this region have subscribers too; at most once, like all live."""
+        with contextlib.suppress(NatsError):
+            await self._client.publish(f"live.{self.id}", batches.encode(batch))
 
     async def _on_live(self, message: Msg) -> None:
         if message.subject != f"live.{self.id}":
@@ -252,8 +264,10 @@ class Gateway:
 
     async def _on_heartbeat(self, message: Msg) -> None:
         heartbeat = protocol.decode(message.data, protocol.Heartbeat)
-        if heartbeat.alone_epoch > self._alone_epoch:
-            self._alone_epoch = heartbeat.alone_epoch
+        self._gate.heard(monotonic_s())
+        incarnation, epoch = self._alone_epoch
+        if heartbeat.incarnation != incarnation or heartbeat.alone_epoch > epoch:
+            self._alone_epoch = (heartbeat.incarnation, heartbeat.alone_epoch)
             for lane in self._lanes.values():
                 lane.set_alone(heartbeat.alone)
 
@@ -288,6 +302,9 @@ class Gateway:
         while True:
             self.notice_pause()
             now_s = monotonic_s()
+            if self._gate.cut_off(now_s):
+                _log.warning("the region's services are silent", extra={"action": "cut-off"})
+                self._not_open.set()
             for lane in self._lanes.values():
                 if lane.overdue(self.config.promise_timeout_s):
                     lane.fail(f"not within {self.config.promise_timeout_s} s")
@@ -299,8 +316,10 @@ class Gateway:
     def _sweep(self, now_s: float) -> None:
         for connection in list(self._connections):
             session = connection.session
+            # Who has not connected is not given more time for every byte that it sends.
+            since_s = connection.heard_s if session else connection.opened_s
             limit_s = session.keep_alive_s if session else CONNECT_TIMEOUT_S
-            if now_s - connection.heard_s > limit_s:
+            if now_s - since_s > limit_s:
                 connection.close(f"silent for more than {limit_s} s", at_once=True)
 
     async def _tell_for_ever(self) -> None:

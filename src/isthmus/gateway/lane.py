@@ -3,7 +3,7 @@
 One lane per durability, each a writer of its own with its own numbers, so that a topic for which
 one region is enough never waits for the other region. A lane whose stream refuses or loses a batch
 never goes on under the same writer: its clients are closed without an answer, and a new writer
-begins at 1 (correctness.md, section 2).
+begins at 1 (docs/correctness.md, section 2).
 """
 
 from __future__ import annotations
@@ -11,21 +11,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from nats.aio.client import Client
-from nats.errors import Error as NatsError
-from nats.js.api import PubAck
-
 from isthmus import protocol
 from isthmus.adapters.nats import streams
+from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Message, Source, batch_id
 from isthmus.core.confirm import Durability, Window
 from isthmus.core.session import Ticket
-from isthmus.region.state import alone_range_name
+from isthmus.errors import Unavailable
+from isthmus.region.state import StateStore, alone_range_name
 from isthmus.wire.mqtt3 import Publish
 
 if TYPE_CHECKING:
@@ -37,7 +35,8 @@ _log = logging.getLogger(__name__)
 GATHER_S = 0.002
 BATCH_MESSAGES_MAX = 2_000
 BATCH_BYTES_MAX = 1024 * 1024
-STORE_TIMEOUT_S = 10.0
+#: Between two attempts to record a range: its clients wait meanwhile, unanswered.
+RECORD_AGAIN_S = 0.2
 
 #: Who waits for a batch.
 Waiting = list[tuple["Connection", Ticket]]
@@ -48,17 +47,25 @@ Stored = Callable[[Batch], None]
 class Lane:
     """One writer and its unacknowledged batches."""
 
-    def __init__(self, client: Client, region: str, durability: Durability, stored: Stored) -> None:
-        self._client = client
-        self._js = client.jetstream(timeout=STORE_TIMEOUT_S)
+    def __init__(
+        self,
+        publisher: Publisher,
+        state: StateStore,
+        region: str,
+        durability: Durability,
+        stored: Stored,
+    ) -> None:
+        self._publisher = publisher
+        self._state = state
         self._region = region
         self._durability = durability
         self._stored = stored
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._outbox: asyncio.Queue[Batch] = asyncio.Queue()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._acks: set[asyncio.Future[int]] = set()
         self._alone = False
+        self._recording: asyncio.Future[None] = self._loop.create_future()
         #: Messages acknowledged, and of those the ones that no second region had.
         self.acknowledged = 0
         self.acknowledged_alone = 0
@@ -116,22 +123,26 @@ class Lane:
             if batch.writer != self.writer:
                 continue
             try:
-                ack = await self._js.publish_async(
+                ack = await self._publisher.send(
                     streams.bus_subject(self._region, batch.writer),
                     batches.encode(batch),
-                    stream=streams.bus(self._region),
-                    headers={"Nats-Msg-Id": batch_id(batch.writer, batch.number)},
+                    {"Nats-Msg-Id": batch_id(batch.writer, batch.number)},
                 )
-            except (NatsError, TimeoutError) as error:
-                self.fail(f"the stream cannot be reached: {error!r}")
+            except Unavailable as error:
+                self.fail(f"the stream cannot be reached: {error}")
                 continue
+            self._acks.add(ack)
             ack.add_done_callback(partial(self._acked, batch))
 
-    def _acked(self, batch: Batch, ack: asyncio.Future[PubAck]) -> None:
-        if batch.writer != self.writer or ack.cancelled():
+    def _acked(self, batch: Batch, ack: asyncio.Future[int]) -> None:
+        self._acks.discard(ack)
+        if ack.cancelled():
             return
-        if ack.exception() is not None:
-            self.fail(f"the stream did not take a batch: {ack.exception()!r}")
+        failure = ack.exception()
+        if batch.writer != self.writer:
+            return
+        if failure is not None:
+            self.fail(f"the stream did not take a batch: {failure}")
         elif batch.number != self._window.stored + 1:
             self.fail(f"batch {batch.number} was stored after {self._window.stored}")
         else:
@@ -153,40 +164,33 @@ class Lane:
         if alone == self._alone or self._durability is Durability.REGION:
             return
         self._alone = alone
-        self._start(self._enter_alone(self.writer) if alone else self._leave_alone(self.writer))
+        self._window.alone = False
+        self._record()
 
-    def _start(self, work: Coroutine[None, None, None]) -> None:
-        task = self._loop.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _record(self) -> None:
+        self._recording.cancel()
+        self._recording = self._loop.create_task(self._record_until_done(self.writer))
 
-    async def _enter_alone(self, writer: str) -> None:
-        # The range is on disk before the first acknowledgement in it; 0 says that it has no end.
-        opened = protocol.AloneRange(self._window.confirmed + 1, 0, 0)
-        if not await self._record(writer, [*self._ranges(), opened]):
-            return
+    async def _record_until_done(self, writer: str) -> None:
+        """Write down what was, or will be, acknowledged alone; only then may it be."""
+        while writer == self.writer:
+            ranges = [
+                protocol.AloneRange(each.first, each.last, each.messages)
+                for each in self._window.ranges
+            ]
+            if self._alone:
+                # The range is on disk before the first acknowledgement in it; 0 says: no end.
+                ranges.append(protocol.AloneRange(self._window.confirmed + 1, 0, 0))
+            try:
+                await self._state.put(alone_range_name(writer), ranges)
+                break
+            except Unavailable as error:
+                extra = {"action": "alone-range", "reason": str(error)}
+                _log.warning("a range acknowledged alone is not recorded yet", extra=extra)
+                await asyncio.sleep(RECORD_AGAIN_S)
         if writer == self.writer and self._alone:
             self._window.alone = True
             self._release()
-
-    async def _leave_alone(self, writer: str) -> None:
-        self._window.alone = False
-        await self._record(writer, self._ranges())
-
-    def _ranges(self) -> list[protocol.AloneRange]:
-        return [
-            protocol.AloneRange(each.first, each.last, each.messages)
-            for each in self._window.ranges
-        ]
-
-    async def _record(self, writer: str, ranges: list[protocol.AloneRange]) -> bool:
-        try:
-            await self._js.publish(alone_range_name(writer), protocol.encode(ranges))
-        except (NatsError, TimeoutError) as error:
-            if writer == self.writer:
-                self.fail(f"the range acknowledged alone was not recorded: {error!r}")
-            return False
-        return True
 
     def _release(self) -> None:
         by_connection: dict[Connection, list[Ticket]] = {}
@@ -212,8 +216,10 @@ class Lane:
         waiting = [each for batch in self._window.abandon() for each in batch] + self._waiting
         extra = {"action": "lane-failed", "writer": self.writer, "waiting": len(waiting)}
         _log.warning("a writer is given up", extra={**extra, "reason": reason})
+        for ack in list(self._acks):
+            ack.cancel()
         self._begin()
         if self._alone:
-            self._start(self._enter_alone(self.writer))
+            self._record()
         for connection in {connection for connection, _ in waiting}:
             connection.close(f"the promise could not be kept: {reason}", at_once=True)

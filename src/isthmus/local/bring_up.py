@@ -79,11 +79,13 @@ async def bring_up(system: LocalSystem, operator: Operator) -> None:
     await healthy(system, operator)
 
 
-async def healthy(system: LocalSystem, operator: Operator) -> None:
+async def healthy(
+    system: LocalSystem, operator: Operator, within_s: float = HEALTHY_TIMEOUT_S
+) -> None:
     """Wait until every director finds every region healthy. Raises Unavailable with the reason."""
     reason = "no director has answered"
     try:
-        async with asyncio.timeout(HEALTHY_TIMEOUT_S):
+        async with asyncio.timeout(within_s):
             while True:
                 found = [await _not_healthy(operator, site) for site in system.sites]
                 if not any(found):

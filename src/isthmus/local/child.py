@@ -128,7 +128,7 @@ class Child:
     async def ended(self) -> None:
         """Wait until it is gone."""
         if self._watch:
-            await self._watch
+            await asyncio.shield(self._watch)
 
     async def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> bool:
         """SIGTERM, and SIGKILL for who does not leave in time; True if it ran."""

@@ -64,6 +64,7 @@ def _pull(*streams: str) -> tuple[str, ...]:
         subject
         for stream in streams
         for subject in (
+            f"$JS.API.STREAM.INFO.{stream}",
             f"$JS.API.CONSUMER.CREATE.{stream}.>",
             f"$JS.API.CONSUMER.MSG.NEXT.{stream}.>",
         )

@@ -13,21 +13,24 @@ names the regions that confirmed it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiohttp import web
+from cryptography.hazmat.primitives.serialization import Encoding
 
-from isthmus.adapters.pki import certificate_id
+from isthmus.adapters.pki import certificate_id, load_certificate
 from isthmus.adapters.tls import identity_of, server_context
 from isthmus.core import policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
+from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
 from isthmus.region.clock import monotonic_s, now_ms
 
@@ -37,6 +40,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 BODY_MAX_BYTES = 8 * 1024**2
+#: AWS IoT allows 47 kilobytes of attributes; an item must hold them with room to spare.
+ATTRIBUTES_MAX_CHARACTERS = 47 * 1024
 WRITES_AT_ONCE = 64
 SHUTDOWN_S = 1.0
 _CERTIFICATE_ID = re.compile("[0-9a-f]{64}")
@@ -103,8 +108,8 @@ class Api:
 
     async def _register(self, request: web.Request) -> web.Response:
         body = _body(await request.read(), Registration)
-        identities = _check(body)
-        made = await self._write_policies(body)
+        identities = _check(body, self._services.store.view)
+        made, written = await self._write_policies(body)
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
 
         async def register(device: NewDevice, identity: str) -> int:
@@ -113,22 +118,24 @@ class Api:
 
         pairs = zip(body.devices, identities, strict=True)
         revisions = await asyncio.gather(*(register(*pair) for pair in pairs))
-        answer = await self._kept(max(revisions, default=0))
+        answer = await self._kept(max([*written, *revisions], default=0))
         return _json({"things": len(body.devices), **answer})
 
-    async def _write_policies(self, body: Registration) -> dict[str, Item]:
-        made = {}
+    async def _write_policies(self, body: Registration) -> tuple[dict[str, Item], list[int]]:
+        made: dict[str, Item] = {}
+        revisions = []
         for new in body.policies:
             key = registry.version_key(new.name, 1, new.document)
             put_version = partial(registry.put_policy_version, document=new.document)
-            await self._update(registry.POLICY_VERSION, key, put_version)
+            _, first = await self._update(registry.POLICY_VERSION, key, put_version)
             put_policy = partial(_default, key=key)
-            made[new.name], _ = await self._update(registry.POLICY, new.name, put_policy)
-        return made
+            made[new.name], second = await self._update(registry.POLICY, new.name, put_policy)
+            revisions += [first, second]
+        return made, revisions
 
     async def _write_device(self, device: NewDevice, identity: str, made: dict[str, Item]) -> int:
         put_thing = partial(_thing, attributes=device.attributes)
-        register = partial(_certificate, pem=device.certificate_pem)
+        register = partial(_certificate, pem=_only_certificate(device.certificate_pem))
         thing, first = await self._update(registry.THING, device.thing, put_thing)
         certificate, second = await self._update(registry.CERTIFICATE, identity, register)
         revisions = [first, second]
@@ -210,7 +217,9 @@ class Api:
 
 
 def _thing(item: Item, writer: Writer, attributes: dict[str, str]) -> Item:
-    if item.lives and registry.attributes(item) == attributes:
+    held = registry.attributes(item)
+    # What is not given stays, and an empty value removes: as put_thing writes it.
+    if item.lives and all(held.get(name, "") == value for name, value in attributes.items()):
         return item
     return registry.put_thing(item, writer, attributes)
 
@@ -238,16 +247,46 @@ def _attached(item: Item, writer: Writer, target: Item, certificate: Item) -> It
     return registry.attach(item, writer, target, certificate)
 
 
-def _check(body: Registration) -> list[str]:
+def _check(body: Registration, view: View) -> list[str]:
     """Check everything that can be wrong with a registration; return the certificates' ids."""
-    for new in body.policies:
-        _check_name("policies.name", new.name)
-        policy_document.parse(new.document)
-    identities = []
-    for device in body.devices:
-        _check_name("devices.thing", device.thing)
-        identities.append(certificate_id(device.certificate_pem))
-    return identities
+    for number, new in enumerate(body.policies):
+        with _at(f"policies[{number}]"):
+            _check_name("name", new.name)
+            policy_document.parse(new.document)
+    given = {new.name for new in body.policies}
+    return [
+        _check_device(device, f"devices[{number}]", given, view)
+        for number, device in enumerate(body.devices)
+    ]
+
+
+def _check_device(device: NewDevice, where: str, given: set[str], view: View) -> str:
+    with _at(where):
+        _check_name("thing", device.thing)
+        size = sum(len(name) + len(value) for name, value in device.attributes.items())
+        if size > ATTRIBUTES_MAX_CHARACTERS:
+            limit = f"at most {ATTRIBUTES_MAX_CHARACTERS}, names included"
+            raise InputError(f"attributes have {size} characters", hint=limit)
+        for name in device.policies:
+            known = view.get(registry.POLICY, name)
+            if name not in given and (known is None or not known.lives):
+                raise InputError(f"policies: there is no policy {name[:140]!r}")
+    with _at(f"{where}.certificate_pem"):
+        return certificate_id(device.certificate_pem)
+
+
+@contextlib.contextmanager
+def _at(field: str) -> Iterator[None]:
+    """Say where in the request the wrong value stands."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{field}: {error.args[0]}", hint=error.hint) from None
+
+
+def _only_certificate(pem: str) -> str:
+    """The first certificate and nothing else: files often hold the private key too."""
+    return load_certificate(pem).public_bytes(Encoding.PEM).decode()
 
 
 def _check_name(field: str, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import defaultdict
 
@@ -17,7 +18,7 @@ from isthmus.core import batch as batches
 from isthmus.core.batch import Batch
 from isthmus.core.confirm import Standing, Watermarks
 from isthmus.core.repeat import RepeatIndex
-from isthmus.errors import Unavailable
+from isthmus.errors import InputError, StreamRewound, Unavailable
 from isthmus.region.bus import writer_and_number
 from isthmus.region.log_view import entry_id
 
@@ -25,6 +26,8 @@ _log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
 COMMIT_S = 0.5
+#: Between two attempts when the lake's disk takes nothing.
+DISK_RETRY_S = 2.0
 
 
 class LakeReader:
@@ -46,13 +49,32 @@ class LakeReader:
         """Read for ever; on the way out, write down what was read."""
         self._remember_recent()
         try:
-            async with asyncio.TaskGroup() as group:
-                for origin in self._regions:
-                    group.create_task(self._read_for_ever(origin))
-                group.create_task(self._commit_for_ever())
+            while True:
+                try:
+                    await self._read_until_broken()
+                except* OSError as error:
+                    # Full, or failing: replication goes on without the lake.
+                    extra = {"action": "lake-disk", "reason": repr(error.exceptions[0])}
+                    _log.error("the lake cannot be written", extra=extra)
+                await asyncio.sleep(DISK_RETRY_S)
+                self._go_back()
         finally:
-            self._lake.commit()
+            with contextlib.suppress(OSError):
+                self._lake.prepare()()
             self._lake.close()
+
+    async def _read_until_broken(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for origin in self._regions:
+                group.create_task(self._read_for_ever(origin))
+            group.create_task(self._commit_for_ever())
+
+    def _go_back(self) -> None:
+        """To what is safely in the lake; every stream is read again from there."""
+        with contextlib.suppress(OSError):
+            self._lake.reopen()
+        writers = self._lake.cursor.writers
+        self._held = {origin: Watermarks(writers.get(origin, {})) for origin in self._regions}
 
     def _remember_recent(self) -> None:
         start = max(0, self._lake.cursor.length - files.RECENT_BYTES)
@@ -67,6 +89,9 @@ class LakeReader:
                 async for entries in follow(self._client, streams.bus(origin), after):
                     self._take(origin, entries)
                     after = entries[-1].sequence
+            except StreamRewound:
+                # Read again from the beginning: what the lake has, it takes once.
+                after = 0
             except Unavailable as error:
                 _log.info("lake", extra={"action": "follow-again", "reason": str(error)})
                 await asyncio.sleep(RETRY_S)
@@ -87,16 +112,25 @@ class LakeReader:
         held = self._held[origin]
         rows: list[LakeRow] = []
         for entry in entries:
-            writer, number = writer_and_number(entry)
-            self.seen[origin][writer] = max(held.get(writer), self.seen[origin].get(writer, 0))
-            if held.advance(writer, number) is Standing.NEW:
-                self.seen[origin][writer] = number
-                rows += self._rows(batches.decode(entry.payload), entry.stored_s)
+            try:
+                rows += self._read(origin, held, entry)
+            except InputError as error:
+                # One message that nobody can read must not hold up all that follow it.
+                extra = {"action": "bad-batch", "origin": origin, "reason": str(error)}
+                _log.error("a message of the bus cannot be read", extra=extra)
         self._lake.append(rows)
         last = entries[-1]
         self._lake.cursor.streams[origin] = (last.sequence, entry_id(last))
         self._lake.cursor.writers[origin] = held.snapshot()
         self._dirty = True
+
+    def _read(self, origin: str, held: Watermarks, entry: Entry) -> list[LakeRow]:
+        writer, number = writer_and_number(entry)
+        standing = held.advance(writer, number)
+        self.seen[origin][writer] = held.get(writer)
+        if standing is not Standing.NEW:
+            return []
+        return self._rows(batches.decode(entry.payload), entry.stored_s)
 
     def _rows(self, batch: Batch, stored_s: float) -> list[LakeRow]:
         rows = []
@@ -140,4 +174,6 @@ class LakeReader:
             await asyncio.sleep(COMMIT_S)
             if self._dirty:
                 self._dirty = False
-                self._lake.commit()
+                commit = self._lake.prepare()
+                # A disk that takes its time must not make this region look dead.
+                await asyncio.to_thread(commit)

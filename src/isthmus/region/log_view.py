@@ -14,7 +14,7 @@ from isthmus.core import item as items
 from isthmus.core.cursor import message_id
 from isthmus.core.item import Item
 from isthmus.core.view import View
-from isthmus.errors import Unavailable
+from isthmus.errors import StreamRewound, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -64,6 +64,9 @@ async def keep_following(
                 principals = log.take(entries)
                 if applied:
                     applied(principals)
+        except StreamRewound:
+            # Views cannot forget: this process begins again with what the log has now.
+            raise
         except Unavailable as error:
             _log.info("log", extra={"action": "follow-again", "reason": str(error)})
             await asyncio.sleep(RETRY_S)

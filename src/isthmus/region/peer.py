@@ -42,6 +42,8 @@ MERGES_AT_ONCE = 64
 CURSOR_SAVE_S = 0.5
 #: Confirmations are repeated in every report for this long, as a report may be lost.
 CONFIRM_REPEAT_S = 12.0
+#: For one writer's lost batches; then the whole contact begins again, from what was stored.
+BACK_FILL_S = 30.0
 
 
 @dataclass(slots=True)
@@ -77,16 +79,21 @@ class PeerLink:
         self._state = state
         self._own_incarnation = incarnation
         self._client: Client | None = None
+        #: Whether our own streams took the last copy: who cannot store must not be counted on.
+        self._storing = True
         self._lost = asyncio.Event()
         self._moved = asyncio.Event()
         self._saved_s: dict[str, float] = {}
 
     # Life
 
-    async def run(self) -> None:
-        """Keep the link up until cancelled."""
+    async def load(self) -> None:
+        """Read how far we had pulled; before anybody may ask us."""
         self.progress.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
         self.progress.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
         self._client = await connection.connect(
             self._peer.nats, name=f"peer-{self._own}", on_disconnect=self._on_disconnect
         )
@@ -131,6 +138,7 @@ class PeerLink:
             self._own_incarnation.result(),
             self.progress.log,
             {writer: number for writer, (number, _) in confirmed.items()},
+            self._storing,
         )
         try:
             await client.publish(f"peer.{self._own}.report", protocol.encode(report))
@@ -211,15 +219,33 @@ class PeerLink:
     async def _back_fill(self, head: protocol.HeadReply) -> None:
         """Fetch batches of our own that the peer has and our restored or wiped disk lacks."""
         held = self._copies.held[self._own]
+        await self._copies.look_again(head.writers)
         for writer, number in sorted(head.writers.items()):
             if held.get(writer) >= number:
                 continue
             subject = streams.bus_subject(self._own, writer)
-            async with aclosing(self._follow(streams.bus(self._own), 0, subject)) as batches:
-                async for entries in batches:
-                    await self._copies.store(self._own, entries)
-                    if held.get(writer) >= number:
-                        break
+            try:
+                async with asyncio.timeout(BACK_FILL_S):
+                    await self._fetch(subject, writer, number)
+            except TimeoutError:
+                raise Unavailable(f"{self.region} does not send {subject}") from None
+
+    async def _fetch(self, subject: str, writer: str, number: int) -> None:
+        held = self._copies.held[self._own]
+        async with aclosing(self._follow(streams.bus(self._own), 0, subject)) as batches:
+            async for entries in batches:
+                await self._copy(self._own, entries)
+                if held.get(writer) >= number:
+                    return
+
+    async def _copy(self, origin: str, entries: list[Entry]) -> dict[str, int]:
+        try:
+            risen = await self._copies.store(origin, entries)
+        except Unavailable:
+            self._storing = False
+            raise
+        self._storing = True
+        return risen
 
     async def _confirm_all(self, incarnation: str) -> None:
         """Say once per contact what we hold of every writer, not only of those that move."""
@@ -249,7 +275,7 @@ class PeerLink:
     async def _pull_bus(self) -> None:
         stream = streams.bus(self.region)
         async for entries in self._follow(stream, self.progress.bus.sequence):
-            self._confirm(await self._copies.store(self.region, entries))
+            self._confirm(await self._copy(self.region, entries))
             last = entries[-1]
             self.progress.bus = Cursor(self.incarnation, last.sequence, entry_id(last))
             await self._progressed("bus", self.progress.bus)
@@ -271,6 +297,9 @@ class PeerLink:
     async def level_with(self, head: protocol.HeadReply) -> None:
         """Wait until we have what the peer had; raises Unavailable if contact is lost meanwhile."""
         while not self._is_level(head):
+            await self._copies.look_again(head.writers)
+            if self._is_level(head):
+                return
             if self.incarnation not in ("", head.incarnation):
                 raise Unavailable(f"{self.region} has started again")
             moved, lost = self._moved, self._lost

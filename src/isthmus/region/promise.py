@@ -36,15 +36,17 @@ class Promises:
         self._reports: dict[str, Report] = {}
         self._heard_s: dict[str, float] = {}
         self._changed = asyncio.Event()
-        #: Per writer of this region, what some peer holds.
-        self.confirmed = Watermarks()
+        self._confirmed: dict[str, Watermarks] = {}
 
     def heard(self, report: Report, now_s: float) -> None:
         """Take a peer's report in."""
         self._heard_s[report.region] = now_s
-        for writer, number in report.writers.items():
-            self.confirmed.raise_to(writer, number)
         before = self._reports.get(report.region)
+        if before is None or before.incarnation != report.incarnation:
+            # What a peer held under another incarnation it may have lost since.
+            self._confirmed[report.region] = Watermarks()
+        for writer, number in report.writers.items():
+            self._confirmed[report.region].raise_to(writer, number)
         self._reports[report.region] = report
         if before is None or before.log != report.log:
             self.wake()
@@ -53,6 +55,14 @@ class Promises:
         """Something that writers wait for may have happened."""
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def confirmed(self) -> Watermarks:
+        """Per writer of this region, what some peer holds now."""
+        union = Watermarks()
+        for each in self._confirmed.values():
+            for writer, number in each.snapshot().items():
+                union.raise_to(writer, number)
+        return union
 
     def heard_within(self, region: str, now_s: float, limit_s: float) -> bool:
         return now_s - self._heard_s.get(region, float("-inf")) <= limit_s

@@ -46,6 +46,7 @@ RETRY_S = 0.1
 REACHABLE_S = 1.0
 #: Seconds until a peer's head is asked for again: it may have died while we were catching up.
 CATCH_UP_ATTEMPT_S = 3.0
+CATCH_UP_S = 10.0
 ALONE_HISTORY = 100
 
 
@@ -60,7 +61,7 @@ class Services:
         self._incarnation: asyncio.Future[str] = loop.create_future()
         self._regions = [config.region, *(peer.region for peer in config.peers)]
         self.store = ItemStore(NatsChangeLog(client))
-        self.copies = BusCopies(client, self._regions)
+        self.copies = BusCopies(client, config.region, self._regions)
         self.promises = Promises(self._incarnation, lambda: self.keeper.state.alone)
         self.keeper = self._keeper(AloneState())
         self.links = {
@@ -100,6 +101,8 @@ class Services:
             self._incarnation,
             self.catch_up,
         )
+        for link in self.links.values():
+            await link.load()
         await answers.serve()
         await self._client.subscribe("peer.*.report", cb=self._on_report)
         await self._client.subscribe("region.gateway", cb=self._on_gateway)
@@ -110,6 +113,7 @@ class Services:
             group.create_task(self.lake.run())
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
+            group.create_task(self._keep_alone_state())
             clock = StampClock(self.config.region, self._incarnation.result())
             api = Api(self, clock)
             group.create_task(api.serve(ready))
@@ -154,7 +158,8 @@ class Services:
         link = self.links.get(message.subject.split(".")[1])
         if link is None or report.region != link.region:
             return
-        self.keeper.heard(monotonic_s())
+        if report.storing:
+            self.keeper.heard(monotonic_s())
         self.promises.heard(report, monotonic_s())
         link.heard_incarnation(report.incarnation)
 
@@ -166,11 +171,16 @@ class Services:
     # Alone
 
     async def _heartbeat_for_ever(self) -> None:
-        """Tell the gateways how this region stands, and decide whether it is alone."""
+        """Tell the gateways how this region stands."""
         while True:
             self._notice_pause()
-            await self._decide_alone()
             await self._tell_gateways()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    async def _keep_alone_state(self) -> None:
+        """Decide whether this region is alone; writing it down may take its time."""
+        while True:
+            await self._decide_alone()
             # Never later than the moment at which the region would be alone.
             left_s = self.keeper.deadline_s() - monotonic_s()
             await asyncio.sleep(min(HEARTBEAT_S, left_s) if left_s > 0 else HEARTBEAT_S)
@@ -188,7 +198,8 @@ class Services:
 
     async def _decide_alone(self) -> None:
         seen = self.lake.seen[self.config.region]
-        decision = self.keeper.tick(monotonic_s(), now_ms(), seen, self.promises.confirmed)
+        confirmed = self.promises.confirmed()
+        decision = self.keeper.tick(monotonic_s(), now_ms(), seen, confirmed)
         if decision is None or (decision[0].alone and self.config.alone == "refuse"):
             return
         state, reason = decision
@@ -198,17 +209,26 @@ class Services:
             self.alone_history.append(state)
             self.promises.wake()
             _log.warning("alone", extra={"action": "alone", "alone": state.alone, "reason": reason})
+            await self._tell_gateways()
 
     async def _tell_gateways(self) -> None:
         state = self.keeper.state
-        heartbeat = protocol.Heartbeat(state.alone, state.epoch)
+        incarnation = self._incarnation.result()
+        heartbeat = protocol.Heartbeat(incarnation, state.alone, state.epoch)
         if self._client.is_connected:
             await self._client.publish("region.heartbeat", protocol.encode(heartbeat))
 
     # Catching up
 
     async def catch_up(self) -> int:
-        """Wait until this region is level with every reachable peer; return its log's position."""
+        """Wait until this region is level with every reachable peer; return its log's position.
+
+        Raises TimeoutError when that takes longer than the gateway that asked waits.
+        """
+        async with asyncio.timeout(CATCH_UP_S):
+            return await self._catch_up()
+
+    async def _catch_up(self) -> int:
         while True:
             asked = [self._catch_up_with(link) for link in self.links.values()]
             answers = await asyncio.gather(*asked)

@@ -20,6 +20,18 @@ PING_INTERVAL_S = 1
 PINGS_OUTSTANDING_MAX = 2
 
 
+class _Client(Client):
+    """Drops a connection whose other side is silent at once, instead of saying goodbye to it."""
+
+    async def _attempt_reconnect(self) -> None:
+        # nats-py waits for the end of TLS before it connects anew, and a frozen or vanished server
+        # never answers it: asyncio would give up after 30 s.
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+        await super()._attempt_reconnect()
+
+
 async def _ignore() -> None:
     return None
 
@@ -36,7 +48,7 @@ async def connect(
     ``on_connect`` runs after this and after every later connection, ``on_disconnect`` whenever it
     is lost.
     """
-    client = Client()
+    client = _Client()
     context = ssl.create_default_context(cafile=access.ca)
 
     async def log_error(error: Exception) -> None:

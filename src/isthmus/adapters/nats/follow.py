@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -17,8 +17,9 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.errors import NotFoundError
 
-from isthmus.errors import Unavailable
+from isthmus.errors import StreamRewound, Unavailable
 
 #: Messages asked for at once, and how long one request stays open.
 PULL_BATCH = 512
@@ -55,10 +56,14 @@ async def follow(
 ) -> AsyncGenerator[list[Entry], None]:
     """Yield what the stream holds after a sequence, as lists in order, without end.
 
-    Raises Unavailable when the server falls silent or the consumer is lost; the caller resumes
-    from the last sequence that it took. Never skips: each list continues the one before.
+    Raises Unavailable when the server falls silent, the consumer is lost or a message is missing;
+    the caller resumes from the last sequence that it took. Raises StreamRewound when the stream
+    ends before ``after``: it was wiped or restored, and the caller's position means nothing.
+    Never skips: each list continues the one before.
     """
     try:
+        if after:
+            await _check_end(client, stream, after)
         consumer = await client.jetstream().add_consumer(
             stream,
             ConsumerConfig(
@@ -78,6 +83,15 @@ async def follow(
                 yield entries
     except (TimeoutError, NatsError, OSError) as error:
         raise Unavailable(f"cannot follow {stream}: {error!r}") from error
+
+
+async def _check_end(client: Client, stream: str, after: int) -> None:
+    try:
+        last = (await client.jetstream().stream_info(stream)).state.last_seq
+    except NotFoundError:
+        last = 0
+    if last < after:
+        raise StreamRewound(f"{stream} ends at {last}, before {after}")
 
 
 class _Puller:
@@ -104,7 +118,7 @@ class _Puller:
                 if entries:
                     yield entries
         finally:
-            if self._client.is_connected:
+            with suppress(NatsError):
                 await subscription.unsubscribe()
 
     async def _ask(self, inbox: str) -> None:
@@ -113,11 +127,14 @@ class _Puller:
         self._asked = PULL_BATCH
 
     async def _take(self, inbox: str) -> list[Entry]:
-        message = await asyncio.wait_for(self._queue.get(), 2 * PULL_EXPIRES_S)
+        # Not wait_for: in Python 3.11 it can swallow a cancellation.
+        async with asyncio.timeout(2 * PULL_EXPIRES_S):
+            message = await self._queue.get()
         entries: list[Entry] = []
         while True:
             status = (message.headers or {}).get("Status") if not message.data else None
             if status is None:
+                self._check_order(message)
                 entries.append(_entry(message))
                 self._asked -= 1
             elif status in ("408", "404"):
@@ -131,3 +148,11 @@ class _Puller:
         if self._asked <= 0:
             await self._ask(inbox)
         return entries
+
+    def _check_order(self, message: Msg) -> None:
+        # A message that was sent while the connection was down, or that the client dropped, is
+        # gone: the consumer does not repeat it. The next one would make the position skip it.
+        delivered = int(message.reply.split(".")[6])
+        if delivered != self._delivered + 1:
+            raise Unavailable(f"message {self._delivered + 1} of the consumer is missing")
+        self._delivered = delivered

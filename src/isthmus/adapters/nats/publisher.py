@@ -1,0 +1,83 @@
+"""Publishes into streams without waiting, and says which messages a stream has.
+
+nats-py's own asynchronous publish keeps a slot for ever when an answer never comes, and a client
+that reconnects delivers what it had kept. Here an answer that never comes costs nothing, and
+nothing is handed to a connection that is down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+
+import msgspec
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from isthmus.errors import Unavailable
+
+
+class _Ack(msgspec.Struct):
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    error: dict[str, object] | None = None
+
+
+_ACKS = msgspec.json.Decoder(_Ack)
+
+
+class Publisher:
+    """One inbox for the answers to everything that one process publishes."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._loop = asyncio.get_running_loop()
+        self._inbox = client.new_inbox()
+        self._waiting: dict[str, asyncio.Future[int]] = {}
+        self._number = 0
+
+    async def start(self) -> None:
+        """Listen for answers; before the first message is sent."""
+        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+
+    async def send(
+        self, subject: str, payload: bytes, headers: Mapping[str, str]
+    ) -> asyncio.Future[int]:
+        """Publish; the future gives the sequence once the stream has the message.
+
+        It raises Unavailable if the stream refuses it, a repeat included. Messages reach the
+        stream in the order of the calls. Who gives up on a future cancels it.
+        """
+        if not self._client.is_connected:
+            raise Unavailable("not connected to NATS")
+        self._number += 1
+        token = str(self._number)
+        future: asyncio.Future[int] = self._loop.create_future()
+        self._waiting[token] = future
+        future.add_done_callback(lambda _: self._waiting.pop(token, None))
+        try:
+            await self._client.publish(
+                subject, payload, reply=f"{self._inbox}.{token}", headers=dict(headers)
+            )
+        except NatsError as error:
+            future.cancel()
+            raise Unavailable(f"cannot publish to {subject}: {error!r}") from error
+        return future
+
+    async def _on_answer(self, message: Msg) -> None:
+        future = self._waiting.get(message.subject.rsplit(".", 1)[1])
+        if future is None or future.done():
+            return
+        try:
+            ack = _ACKS.decode(message.data)
+        except (msgspec.DecodeError, msgspec.ValidationError):
+            # No responders: an empty message, as there is no such stream.
+            future.set_exception(Unavailable("no stream takes this subject"))
+            return
+        if ack.error is not None or ack.duplicate:
+            reason = ack.error or "it has that message already"
+            future.set_exception(Unavailable(f"the stream refused a message: {reason}"))
+        else:
+            future.set_result(ack.seq)
