@@ -2,7 +2,8 @@
 
 A cursor is (incarnation of the source, sequence, id of the message there). Sequences alone prove
 nothing: a stream restored from an older disk has the same name and re-uses them
-(docs/correctness.md, section 2). The source checks a cursor before anybody pulls by it: *no cursor skips*.
+(docs/correctness.md, section 2). The source checks a cursor before anybody pulls by it, so *no
+cursor skips*.
 """
 
 from __future__ import annotations
