@@ -30,10 +30,11 @@ OURS = {
     "config": {"core", "wire", "errors"},
     "log": {"core", "wire", "errors"},
     "process": {"core", "wire", "errors"},
+    "tasks": set(),
     "adapters": {"core", "wire", "errors", "ports", "config", "protocol"},
     "device": {"core", "wire", "errors", "ports", "adapters"},
     "director": {"core", "wire", "errors", "ports", "adapters", "config", "protocol"},
-    "region": {"core", "wire", "errors", "ports", "adapters", "config", "protocol"},
+    "region": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "tasks"},
     "gateway": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "region"},
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "cli", "testing", "__main__"}

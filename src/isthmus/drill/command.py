@@ -26,6 +26,7 @@ from isthmus.drill.scenario import Plan
 from isthmus.errors import InputError
 from isthmus.fleet.fleet_file import FleetThing, read_fleet
 from isthmus.local.system import LAUNCHER, LocalSystem, Settings
+from isthmus.tasks import end
 
 #: As a shell says it of Ctrl-C.
 INTERRUPTED = 130
@@ -126,7 +127,7 @@ async def drill(
         with console.status("") as status:
             watching = asyncio.create_task(_watch(work, status))
             await asyncio.wait({task})
-            watching.cancel()
+            await end([watching])
         if task.cancelled():
             return None
         task.result()

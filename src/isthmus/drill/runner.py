@@ -7,13 +7,13 @@ and what clients and lakes say. Each step of a scenario is one method.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from isthmus.adapters import lake as lakes
 from isthmus.drill.accounts import LakeAccount, acknowledged, missing
@@ -27,6 +27,7 @@ from isthmus.fleet.fleet_file import FleetThing
 from isthmus.local.bring_up import bring_up, device, healthy, register_all
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
+from isthmus.tasks import end
 
 POLL_S = 0.1
 #: Seconds in which regions and lakes become equal once nothing is written any more.
@@ -119,7 +120,7 @@ class Drill:
     async def stop(self) -> list[str]:
         """Stop whatever runs; returns the names."""
         if self._hammer:
-            self._hammer.cancel()
+            await end([self._hammer])
         for child in self.fleet.children:
             child.kill()
         stopped = await self.system.stop()
@@ -316,7 +317,7 @@ class Drill:
         self, when: str, names: Sequence[str] = (UNKNOWN, REVOKED_BEFORE, REVOKED_AWAY)
     ) -> None:
         if self._hammer and when == "after":
-            self._hammer.cancel()
+            await end([self._hammer])
         for name in names:
             intruder = self._intruders[name]
             if when == "after" and name == REVOKED_AWAY and not self.outcomes.outage_s:
@@ -348,12 +349,9 @@ class Drill:
 
 
 @asynccontextmanager
-async def _background(*work: object) -> AsyncIterator[None]:
-    tasks = [asyncio.ensure_future(each) for each in work]  # type: ignore[call-overload]
+async def _background(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(each) for each in work]
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(*tasks, return_exceptions=True)
+        await end(tasks)

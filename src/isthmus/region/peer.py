@@ -29,6 +29,7 @@ from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import entry_id
 from isthmus.region.state import StateStore, cursor_name
+from isthmus.tasks import end
 
 T = TypeVar("T")
 
@@ -84,6 +85,7 @@ class PeerLink:
         self._lost = asyncio.Event()
         self._moved = asyncio.Event()
         self._saved_s: dict[str, float] = {}
+        self._loss = ""
 
     # Life
 
@@ -154,10 +156,16 @@ class PeerLink:
             try:
                 await self._contact()
             except (Unavailable, InputError) as error:
-                extra = {"action": "peer-lost", "peer": self.region, "reason": str(error)}
-                _log.info("peer", extra=extra)
+                self._note_loss(str(error))
             self.incarnation = ""
             await asyncio.sleep(RETRY_S)
+
+    def _note_loss(self, reason: str) -> None:
+        # Once per reason: a peer that is away for a day is not news ten times a second.
+        if reason != self._loss:
+            self._loss = reason
+            extra = {"action": "peer-lost", "peer": self.region, "reason": reason}
+            _log.warning("a peer is out of reach", extra=extra)
 
     async def _contact(self) -> None:
         hello = await self._hello()
@@ -175,9 +183,7 @@ class PeerLink:
             for task in done:
                 task.result()
         finally:
-            for task in pulls:
-                task.cancel()
-            await asyncio.gather(*pulls, return_exceptions=True)
+            await end(pulls)
 
     async def _hello(self) -> protocol.HelloReply:
         request = protocol.HelloRequest(self.progress.log, self.progress.bus)
@@ -208,13 +214,14 @@ class PeerLink:
         if hello.bus_after == 0:
             self.progress.bus = Cursor(hello.incarnation)
         self.incarnation = hello.incarnation
+        self._loss = ""
         extra = {
             "action": "contact",
             "peer": self.region,
             "log_after": hello.log_after,
             "bus_after": hello.bus_after,
         }
-        _log.info("peer", extra=extra)
+        _log.info("in contact with a peer", extra=extra)
 
     async def _back_fill(self, head: protocol.HeadReply) -> None:
         """Fetch batches of our own that the peer has and our restored or wiped disk lacks."""
@@ -305,8 +312,7 @@ class PeerLink:
             moved, lost = self._moved, self._lost
             waits = [asyncio.create_task(each.wait()) for each in (moved, lost)]
             await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED, timeout=RETRY_S)
-            for task in waits:
-                task.cancel()
+            await end(waits)
 
     def _is_level(self, head: protocol.HeadReply) -> bool:
         log = self.progress.log

@@ -6,8 +6,10 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
 from isthmus.config import NatsAccess
 
@@ -30,6 +32,16 @@ class _Client(Client):
         if writer is not None:
             writer.transport.abort()
         await super()._attempt_reconnect()
+
+    async def request(self, *args: Any, **options: Any) -> Msg:
+        # nats-py waits with wait_for, which before Python 3.12 loses a cancellation that meets the
+        # answer: the task would go on for ever, and its process not stop.
+        task = asyncio.current_task()
+        before = task.cancelling() if task else 0
+        answer = await super().request(*args, **options)
+        if task and task.cancelling() > before:
+            raise asyncio.CancelledError
+        return answer
 
 
 async def _ignore() -> None:
