@@ -21,11 +21,12 @@ from isthmus.region.peer import PeerLink
 
 
 def forget_certificates() -> None:
-    """Replication drops one certificate in three, silently."""
+    """Replication drops one certificate in three, silently; the first, the canary's, arrives."""
     merge = ItemStore.merge
+    seen: dict[str, int] = {}
 
     async def forgetful(self: ItemStore, theirs: Item) -> bool:
-        if theirs.kind == "certificate" and int(theirs.key[:4], 16) % 3 == 0:
+        if theirs.kind == "certificate" and seen.setdefault(theirs.key, len(seen)) % 3 == 2:
             return False
         return await merge(self, theirs)
 

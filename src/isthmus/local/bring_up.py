@@ -70,12 +70,17 @@ def device(
 
 
 async def bring_up(system: LocalSystem, operator: Operator) -> None:
-    """Start every site, register the canary, and wait until every region is healthy."""
-    await asyncio.gather(*(system.start(site) for site in system.sites))
+    """Start regions, register the canary, start the sites; wait until every region is healthy.
+
+    In this order: observers whose canary is not known yet would find every region sick, and the
+    first one to recover would get the route.
+    """
+    await asyncio.gather(*(system.start_region(site) for site in system.sites))
     home = system.settings.regions[0]
     await operator.register(
         home, [device(system, CANARY, {}, CANARY_POLICY)], [_canary_policy(home)]
     )
+    await asyncio.gather(*(system.start_site(site) for site in system.sites))
     await healthy(system, operator)
 
 

@@ -215,25 +215,34 @@ class LocalSystem:
 
     async def start(self, site: str) -> None:
         """Start one site's processes; returns when each says that it serves."""
-        children = self._children[site] = self._make_children(site)
-        nats = children.get("nats")
-        if nats:
-            await nats.start()
-        rest = [child for child in children.values() if child is not nats]
-        await asyncio.gather(*(child.start() for child in rest))
+        await asyncio.gather(self.start_region(site), self.start_site(site))
 
-    def _make_children(self, site: str) -> dict[str, Child]:
-        children = {"site": self._service(site, "site", self.settings.state_dir / "sites" / site)}
+    async def start_region(self, site: str) -> None:
+        """Start a region without its site; nothing to do for the witness."""
+        children = self._children.setdefault(site, {})
         if site != WITNESS:
-            directory = self.region_dir(site)
-            command = [str(self._nats_binary), "-c", str(directory / "nats.json")]
-            address = self.address(site)
-            probe = (address.host, address.ports["nats"])
-            log = self.settings.state_dir / "logs" / f"{site}-nats.log"
-            children["nats"] = Child(f"{site}-nats", command, log, probe=probe, on_end=self._ended)
-            children["services"] = self._service(site, "services", directory)
-            children["gateway"] = self._service(site, "gateway", directory)
-        return children
+            children |= self._make_region(site)
+            await children["nats"].start()
+            await asyncio.gather(children["services"].start(), children["gateway"].start())
+
+    async def start_site(self, site: str) -> None:
+        """Start observer, director and nameserver of a site."""
+        directory = self.settings.state_dir / "sites" / site
+        child = self._service(site, "site", directory)
+        self._children.setdefault(site, {})["site"] = child
+        await child.start()
+
+    def _make_region(self, region: str) -> dict[str, Child]:
+        directory = self.region_dir(region)
+        command = [str(self._nats_binary), "-c", str(directory / "nats.json")]
+        address = self.address(region)
+        probe = (address.host, address.ports["nats"])
+        log = self.settings.state_dir / "logs" / f"{region}-nats.log"
+        return {
+            "nats": Child(f"{region}-nats", command, log, probe=probe, on_end=self._ended),
+            "services": self._service(region, "services", directory),
+            "gateway": self._service(region, "gateway", directory),
+        }
 
     def _service(self, site: str, role: str, directory: Path) -> Child:
         file = directory / ("site.toml" if role == "site" else "region.toml")
