@@ -28,6 +28,8 @@ class Wire:
         self.reader = reader
         self.writer = writer
         self._decoder = mqtt3.Decoder()
+        #: How the connection ended, for whoever did not expect it.
+        self.ended = "the gateway closed the connection"
         self._received: deque[mqtt3.Packet] = deque()
 
     @classmethod
@@ -44,7 +46,8 @@ class Wire:
             while not self._received:
                 try:
                     data = await self.reader.read(65_536)
-                except OSError:
+                except OSError as error:
+                    self.ended = repr(error)
                     return None
                 if not data:
                     return None
@@ -53,7 +56,7 @@ class Wire:
 
     async def expect(self, kind: type[T]) -> T:
         found = await self.next()
-        assert type(found) is kind, found
+        assert type(found) is kind, found or self.ended
         return found
 
     async def connect(self, client_id: str, **fields: Any) -> int:

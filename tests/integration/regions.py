@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from mqtt_wire import Sender, Wire
 
 from isthmus import config as configs
 from isthmus.adapters import lake
 from isthmus.adapters.lake import LakeRow
 from isthmus.adapters.pki import Identity
 from isthmus.config import RegionConfig
+from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem, Settings
-
-from mqtt_wire import Sender, Wire
 
 HOME, OTHER = "eu", "us"
 POLL_S = 0.02
@@ -195,15 +195,22 @@ class Regions:
 
     def numbers(self, region: str, client: str, *, raw: bool = False) -> list[int]:
         """The numbers that a sender's messages in a lake carry, in the lake's order."""
-        return [msgspec.json.decode(row.body())["seq"] for row in self.lake(region, client, raw=raw)]
+        return [
+            msgspec.json.decode(row.body())["seq"] for row in self.lake(region, client, raw=raw)
+        ]
+
+    async def in_lake(self, region: str, client: str, numbers: Iterable[int]) -> None:
+        """Wait until the lake of a region holds these numbers of a client."""
+        wanted = set(numbers)
+        await until(
+            f"the lake of {region} has {len(wanted)} numbers of {client}",
+            lambda: wanted <= set(self.numbers(region, client)),
+        )
 
     async def in_both_lakes(self, sender: Sender) -> None:
         """Wait until both lakes hold everything that was acknowledged."""
         for region in self.system.settings.regions:
-            await until(
-                f"the lake of {region} has what {sender.name} was told is safe",
-                lambda: set(sender.acked) <= set(self.numbers(region, sender.name)),
-            )
+            await self.in_lake(region, sender.name, sender.acked)
 
     async def status(self, region: str) -> dict[str, Any]:
         return await self.operator.status(region)
@@ -213,9 +220,7 @@ class Regions:
         held: list[dict[str, str]] = []
 
         async def equal() -> bool:
-            held[:] = [
-                await self.operator.digests(each) for each in self.system.settings.regions
-            ]
+            held[:] = [await self.operator.digests(each) for each in self.system.settings.regions]
             return all(each == held[0] for each in held)
 
         await until("both regions hold equal items", equal)
@@ -233,7 +238,10 @@ class Regions:
         for region in self.system.settings.regions:
 
             async def in_company(region: str = region) -> bool:
-                return not await self.is_alone(region)
+                # It may just be starting again.
+                with contextlib.suppress(Unavailable):
+                    return not await self.is_alone(region)
+                return False
 
             await until(f"{region} is not alone any more", in_company)
 

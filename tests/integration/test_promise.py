@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus.wire import mqtt3
-from regions import HOME, OTHER, Regions, two_regions, until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -41,8 +41,6 @@ async def test_nothing_is_acknowledged_while_the_other_region_is_silent(
     topic = patient.topic(name)
     async with patient.client(HOME, name) as wire:
         assert await wire.subscribe(topic) == (0,)
-        await wire.publish(topic, b"before", packet_id=99)
-        await wire.expect(mqtt3.Publish)
         if outage == "stopped":
             patient.signal(OTHER, "services", signal.SIGSTOP)
         else:
@@ -88,7 +86,7 @@ async def test_a_full_bus_stops_acknowledgements_and_drops_nothing(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     directory = tmp_path_factory.mktemp("full")
-    async with two_regions(directory, bus_max_bytes=400_000) as regions:
+    async with two_regions(directory, bus_max_bytes=400_000, promise_timeout_s=2.0) as regions:
         name = await regions.device("talks-too-much")
         topic, acked = regions.topic(name), []
         async with regions.client(HOME, name) as wire:
@@ -100,18 +98,18 @@ async def test_a_full_bus_stops_acknowledgements_and_drops_nothing(
                     break
                 assert isinstance(answer, mqtt3.Puback)
                 acked.append(answer.packet_id)
-        assert 5 < len(acked) < 40
+        assert 5 < len(acked) < 60
         async with regions.client(HOME, name) as wire:
             wire.send(mqtt3.Publish(topic, b"x" * 20_000, 1, packet_id=1))
             assert await wire.closed() == []
         # A change of rights needs no room on the bus.
         answer = await regions.operator.revoke(HOME, regions.identity(name).certificate_id)
         assert answer["replicated"] is True
-        for region in (HOME, OTHER):
-            await until(
-                f"the lake of {region} has what was acknowledged",
-                lambda: set(acked) <= set(regions.numbers(region, name)),
-            )
+        # A region whose streams are full counts as no second one: what was acknowledged alone then
+        # is the home region's, and said to be.
+        went_alone = (await regions.status(HOME))["alone_epoch"] > 0
+        for region in [HOME] if went_alone else [HOME, OTHER]:
+            await regions.in_lake(region, name, acked)
 
 
 async def test_a_gateway_that_dies_costs_its_clients_one_reconnect(regions: Regions) -> None:

@@ -10,6 +10,7 @@ from isthmus.core import session as sessions
 from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     OUTGOING_QUEUED_MAX,
+    OUTGOING_QUEUED_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     RC_IDENTIFIER_REJECTED,
     RC_NOT_AUTHORIZED,
@@ -205,6 +206,18 @@ def test_a_client_that_acknowledges_too_slowly_is_closed():
     for _ in range(OUTGOING_IN_FLIGHT_MAX + OUTGOING_QUEUED_MAX):
         assert not any(isinstance(action, Close) for action in each.deliver("t", b"", 1))
     (action,) = each.deliver("t", b"", 1)
+    assert isinstance(action, Close)
+
+
+def test_a_client_for_which_too_many_bytes_wait_is_closed():
+    each = session()
+    for _ in range(OUTGOING_IN_FLIGHT_MAX):
+        each.deliver("t", b"", 1)
+    large = bytes(OUTGOING_QUEUED_MAX_BYTES // 2)
+    assert each.deliver("t", large, 1) == each.deliver("t", large, 1) == []
+    each.handle(packets.Puback(1))
+    assert each.deliver("t", large, 1) == []
+    (action,) = each.deliver("t", b"x", 1)
     assert isinstance(action, Close)
 
 

@@ -27,6 +27,7 @@ PAYLOAD_MAX_BYTES = 128 * 1024
 #: QoS 1 messages to a client that it has not acknowledged, and those that wait behind them.
 OUTGOING_IN_FLIGHT_MAX = 100
 OUTGOING_QUEUED_MAX = 1_000
+OUTGOING_QUEUED_MAX_BYTES = 1024 * 1024
 
 RC_IDENTIFIER_REJECTED = 2
 RC_UNAVAILABLE = 3
@@ -96,6 +97,7 @@ class Session:
     _owed: deque[Ticket] = field(default_factory=deque)
     _in_flight: set[int] = field(default_factory=set)
     _waiting: deque[tuple[str, bytes]] = field(default_factory=deque)
+    _waiting_bytes: int = 0
     _next_id: int = 0
 
     # From the client
@@ -196,7 +198,9 @@ class Session:
         if not qos:
             return [Send(mqtt3.encode_publish(topic, payload))]
         if len(self._in_flight) >= OUTGOING_IN_FLIGHT_MAX:
-            if len(self._waiting) >= OUTGOING_QUEUED_MAX:
+            self._waiting_bytes += len(payload)
+            too_many = len(self._waiting) >= OUTGOING_QUEUED_MAX
+            if too_many or self._waiting_bytes > OUTGOING_QUEUED_MAX_BYTES:
                 return [Close("the client acknowledges too slowly")]
             self._waiting.append((topic, payload))
             return []
@@ -214,7 +218,11 @@ class Session:
         if packet_id not in self._in_flight:
             return []
         self._in_flight.discard(packet_id)
-        return [self._send(*self._waiting.popleft())] if self._waiting else []
+        if not self._waiting:
+            return []
+        topic, payload = self._waiting.popleft()
+        self._waiting_bytes -= len(payload)
+        return [self._send(topic, payload)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 CONNECT_TIMEOUT_S = 10.0
+#: For what is written already to leave, after a connection was closed.
+CLOSE_GRACE_S = 5.0
 #: Bytes that may wait to be sent to a client.
 UNSENT_MAX_BYTES = 1024 * 1024
 #: PUBACKs owed, above which a client is not read from; AWS IoT allows 100 in flight.
@@ -191,3 +193,5 @@ class Connection(asyncio.Protocol):
             transport.abort()
         else:
             transport.close()
+            # A client that does not read would keep its socket, and what waits in it, for ever.
+            asyncio.get_running_loop().call_later(CLOSE_GRACE_S, transport.abort)

@@ -13,7 +13,8 @@ from pathlib import Path
 from isthmus.errors import Unavailable
 from isthmus.process import READY_LINE
 
-READY_TIMEOUT_S = 30.0
+#: A region that finds no peer waits 30 s for one before it serves what its disk has.
+READY_TIMEOUT_S = 60.0
 #: nats-server may take its time to leave; then it is killed, which its streams are made for.
 STOP_TIMEOUT_S = 5.0
 RESTART_S = 0.5

@@ -14,7 +14,7 @@ from isthmus.core import item as items
 from isthmus.core.cursor import message_id
 from isthmus.core.item import Item
 from isthmus.core.view import View
-from isthmus.errors import StreamRewound, Unavailable
+from isthmus.errors import InputError, StreamRewound, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -44,9 +44,21 @@ class LogView:
         for entry in entries:
             kind, key = log_name(entry.subject)
             if entry.sequence > self.revision(kind, key):
-                principals |= self.apply(items.decode(entry.payload), entry.sequence)
+                principals |= self._take(kind, key, entry)
             self.position = entry.sequence
         return principals
+
+    def _take(self, kind: str, key: str, entry: Entry) -> frozenset[str]:
+        """Apply one entry; what is not what its subject says is ignored, and holds up nobody."""
+        try:
+            item = items.decode(entry.payload)
+            if (item.kind, item.key) != (kind, key):
+                raise InputError(f"it is {item.kind} {item.key[:80]!r}")
+        except InputError as error:
+            extra = {"action": "bad-item", "subject": entry.subject, "reason": str(error)}
+            _log.error("an entry of the log is not the item that it should be", extra=extra)
+            return frozenset()
+        return self.apply(item, entry.sequence)
 
     def apply(self, item: Item, revision: int) -> frozenset[str]:
         """Take one newer version in."""

@@ -84,7 +84,7 @@ class PeerLink:
         self._storing = True
         self._lost = asyncio.Event()
         self._moved = asyncio.Event()
-        self._saved_s: dict[str, float] = {}
+        self._unsaved: dict[str, Cursor] = {}
         self._loss = ""
 
     # Life
@@ -102,6 +102,7 @@ class PeerLink:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(self._report_for_ever())
+                group.create_task(self._save_for_ever())
                 group.create_task(self._pull_for_ever())
         finally:
             await self._client.close()
@@ -271,7 +272,14 @@ class PeerLink:
 
         async def merge(entry: Entry) -> None:
             async with limit:
-                await self._store.merge(items.decode(entry.payload))
+                try:
+                    theirs = items.decode(entry.payload)
+                except InputError as error:
+                    # It would be the same on every attempt; the rest must not wait for it.
+                    extra = {"action": "bad-item", "peer": self.region, "reason": str(error)}
+                    _log.error("an entry of a peer's log cannot be read", extra=extra)
+                    return
+                await self._store.merge(theirs)
 
         async for entries in self._follow(streams.LOG, self.progress.log.sequence):
             await asyncio.gather(*(merge(entry) for entry in entries))
@@ -293,13 +301,22 @@ class PeerLink:
             self.progress.confirmed[writer] = (number, until_s)
 
     async def _progressed(self, stream: str, cursor: Cursor) -> None:
+        self._unsaved[stream] = cursor
         await self.report()
         self._moved.set()
         self._moved = asyncio.Event()
-        now_s = asyncio.get_running_loop().time()
-        if now_s - self._saved_s.get(stream, 0.0) > CURSOR_SAVE_S:
-            self._saved_s[stream] = now_s
-            await self._state.put(self._cursor(stream), cursor)
+
+    async def _save_for_ever(self) -> None:
+        """Write cursors down, the last one of a burst too."""
+        while True:
+            await asyncio.sleep(CURSOR_SAVE_S)
+            unsaved, self._unsaved = self._unsaved, {}
+            for stream, cursor in unsaved.items():
+                try:
+                    await self._state.put(self._cursor(stream), cursor)
+                except Unavailable as error:
+                    self._unsaved.setdefault(stream, cursor)
+                    _log.info("a cursor is not saved yet", extra={"reason": str(error)})
 
     async def level_with(self, head: protocol.HeadReply) -> None:
         """Wait until we have what the peer had; raises Unavailable if contact is lost meanwhile."""

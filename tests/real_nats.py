@@ -1,0 +1,71 @@
+"""A real nats-server with the users of one region, for the tests that need no more than that."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from nats.aio.client import Client
+
+from isthmus.adapters.nats import connection, streams
+from isthmus.adapters.pki import Pki
+from isthmus.config import NatsAccess
+from isthmus.local import nats_server
+from isthmus.local.child import Child
+
+REGIONS = ("eu", "us")
+HOST = "127.0.0.1"
+
+
+class RealNats:
+    """The NATS of region ``eu``, whose peer is ``us``."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        pki = Pki(directory / "pki")
+        self._ca = pki.internal_ca_file
+        identity = pki.nats("eu", [], [HOST])
+        with socket.socket() as free:
+            free.bind((HOST, 0))
+            self._port = free.getsockname()[1]
+        file = directory / "nats.json"
+        nats_server.write_config(
+            file,
+            region="eu",
+            regions=REGIONS,
+            host=HOST,
+            port=self._port,
+            store=directory / "jetstream",
+            certificate=identity.chain,
+            key=identity.key,
+            seeds=directory,
+        )
+        command = [str(nats_server.find_binary(None)), "-c", str(file)]
+        log = directory / "nats.log"
+        self.child = Child("nats", command, log, probe=(HOST, self._port))
+
+    @asynccontextmanager
+    async def user(self, user: str, name: str | None = None) -> AsyncIterator[Client]:
+        """A connection of one of the region's users; its inboxes bear its name."""
+        seed = str(self._directory / f"eu-{user}.nk")
+        access = NatsAccess(url=f"tls://{HOST}:{self._port}", ca=str(self._ca), nkey_seed=seed)
+        client = await connection.connect(access, name=name or user)
+        try:
+            yield client
+        finally:
+            await client.close()
+
+
+@asynccontextmanager
+async def real_nats(directory: Path) -> AsyncIterator[RealNats]:
+    """The server, with the region's streams."""
+    found = RealNats(directory)
+    await found.child.start()
+    try:
+        async with found.user("services") as client:
+            await streams.ensure_streams(client.jetstream(), REGIONS, 1024**2)
+        yield found
+    finally:
+        await found.child.stop()
