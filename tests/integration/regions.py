@@ -21,7 +21,7 @@ from isthmus import config as configs
 from isthmus.adapters import lake
 from isthmus.adapters.lake import LakeRow
 from isthmus.adapters.pki import Identity
-from isthmus.config import RegionConfig
+from isthmus.config import RegionConfig, SiteConfig
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.operator import Operator
@@ -30,6 +30,7 @@ from isthmus.local.system import LocalSystem, Settings
 HOME, OTHER = "eu", "us"
 POLL_S = 0.02
 WITHIN_S = 40.0
+FAILURES_NEVER_REACHED = 10_000
 
 
 async def until(
@@ -291,6 +292,7 @@ async def two_regions(
                 stack.push_async_callback(cable.cut)
         for region in system.settings.regions:
             _configure(regions, region, changes)
+        _hold_the_route(regions)
         await bring_up.bring_up(system, operator)
         yield regions
 
@@ -305,3 +307,11 @@ def _configure(regions: Regions, region: str, changes: dict[str, Any]) -> None:
             peer = msgspec.structs.replace(peer, nats=msgspec.structs.replace(peer.nats, url=url))
         peers.append(peer)
     configs.dump(file, msgspec.structs.replace(config, peers=tuple(peers), **changes))
+
+
+def _hold_the_route(regions: Regions) -> None:
+    """A process that is killed on purpose must not move the fleet: drills are about that."""
+    for site in regions.system.sites:
+        file = regions.system.settings.state_dir / "sites" / site / "site.toml"
+        config = configs.load(file, SiteConfig)
+        configs.dump(file, msgspec.structs.replace(config, down_after=FAILURES_NEVER_REACHED))
