@@ -5,7 +5,6 @@
       InputError           what a user handed in is wrong (a fleet file, an argument, a request)
       MalformedPacket      bytes on the wire that are not MQTT
       StaleRevision        compare-and-set lost: somebody wrote the item in between
-      NotReplicated        stored here, but no second region confirmed in time
       Unavailable          a part we need does not answer (yet)
         StreamRewound      a stream ends before the position that was reached in it
       BrokenInvariant      a promise of ours does not hold: a bug, never the user's fault
@@ -42,10 +41,6 @@ class MalformedPacket(IsthmusError):
 
 class StaleRevision(IsthmusError):
     """The item was written by somebody else in between."""
-
-
-class NotReplicated(IsthmusError):
-    """Stored in this region, but no second region confirmed in time."""
 
 
 class Unavailable(IsthmusError):

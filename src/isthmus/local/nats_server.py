@@ -18,6 +18,7 @@ from pathlib import Path
 import msgspec
 import nkeys
 
+from isthmus.adapters import private_files
 from isthmus.adapters.nats.streams import LOG, bus
 from isthmus.errors import ConfigError
 
@@ -96,9 +97,7 @@ def make_seed(path: Path) -> None:
     if path.exists():
         return
     seed = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "wb") as file:
-        file.write(seed)
+    private_files.write(path, bytes(seed), is_synced=True)
 
 
 def public_key(path: Path) -> str:
