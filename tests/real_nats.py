@@ -58,6 +58,16 @@ class RealNats:
             await client.close()
 
 
+async def settle(client: Client) -> None:
+    """Return when the server has taken in all that this client said.
+
+    nats-py writes a flush's PING ahead of publishes and subscriptions that it still gathers; it has
+    written those by the time of the PONG, so a second PING stands behind them.
+    """
+    await client.flush()
+    await client.flush()
+
+
 @asynccontextmanager
 async def real_nats(directory: Path) -> AsyncIterator[RealNats]:
     """The server, with the region's streams."""

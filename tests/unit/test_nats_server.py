@@ -15,7 +15,7 @@ from nats.errors import Error as NatsError
 
 from isthmus.errors import ConfigError
 from isthmus.local import nats_server
-from real_nats import RealNats, real_nats
+from real_nats import RealNats, real_nats, settle
 
 STREAMS = ("LOG", "STATE", "BUS_eu", "BUS_us")
 
@@ -99,14 +99,14 @@ async def arrive(server: RealNats, user: str, subjects: list[str]) -> set[str]:
 
     async with server.user("services") as services, server.user(user) as client:
         inbox = await services.subscribe(">", cb=note)
-        await services.flush()
+        await settle(services)
         for subject in subjects:
             await client.publish(subject, b"x")
-        await client.flush()
+        await settle(client)
         # The pong comes behind what the server has delivered; what is read is then handed over.
-        await services.flush()
+        await settle(services)
         while inbox.pending_msgs:
-            await services.flush()
+            await settle(services)
         await inbox.unsubscribe()
     return heard & set(subjects)
 
@@ -185,11 +185,11 @@ async def test_nobody_hears_what_is_answered_to_another(server: RealNats, user: 
     async with server.user(user) as client, server.user("services") as services:
         for subject in ("_INBOX_services.>", "_INBOX.>", ">", "bus.>", "log.>", "state.>"):
             await client.subscribe(subject, cb=note)
-        await client.flush()
+        await settle(client)
         await services.publish("_INBOX_services.x", b"secret")
         await services.jetstream().publish("state.alone", b"{}")
-        await services.flush()
-        await client.flush()
+        await settle(services)
+        await settle(client)
     assert heard == []
 
 
@@ -215,5 +215,5 @@ async def test_a_consumer_does_not_say_for_a_user_what_it_may_not_say_itself(
         await ask(client, "$JS.API.CONSUMER.CREATE.LOG.x", body)
         # Were it delivered, it would arrive before the end of this.
         await services.jetstream().publish("log.thing.another", b"{}")
-        await services.flush()
+        await settle(services)
     assert not heard.is_set()
