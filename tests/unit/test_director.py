@@ -21,8 +21,13 @@ from site_pki import SitePki
 
 from isthmus.adapters.tls import Identity, client_context, identity_of
 from isthmus.config import Listen, RoutedRegion, SiteConfig, SitePeer
-from isthmus.core.routing import Route
+from isthmus.core.contact import SiteState
+from isthmus.core.routing import Intent, Route, Rules, first_route
+from isthmus.core.zone import Zone
+from isthmus.director.announcer import Announcer
+from isthmus.director.director import Director
 from isthmus.director.journal import EVENTS_FILE, ROUTES_FILE, Journal
+from isthmus.director.serving import Serving
 from isthmus.director.site import run_site
 from isthmus.errors import ConfigError, InputError
 
@@ -426,6 +431,65 @@ async def test_a_failing_listener_is_told_again(world):
     world.tasks["eu"] = asyncio.create_task(run)
     await told.wait()
     assert calls == [1, 1]
+
+
+class Told:
+    """The mesh as a director sees it, with one peer that is ahead."""
+
+    def __init__(self, route: Route) -> None:
+        self.route = route
+
+    def known(self) -> dict[str, SiteState]:
+        return {"us": SiteState({}, (self.route,))}
+
+    def fresh(self) -> dict[str, SiteState]:
+        return {}
+
+    def changed(self) -> None: ...
+
+
+async def test_a_route_that_is_not_on_disk_is_told_to_nobody(world, tmp_path, monkeypatch):
+    config = world.config("eu")
+    with contextlib.closing(Journal(tmp_path, "eu")) as journal:
+        serving = Serving(config, lambda zone: None, journal, clock=time.monotonic)
+        director = Director(config, journal, serving, Announcer(None), wall_clock=time.time)
+        director.others = Told(Route(STABLE, 2, "us", "failover"))
+        told_while_recording: list[int] = []
+
+        def full(_journal: Journal, routes: dict[str, Route]) -> None:
+            told_while_recording.append(director.state().routes[0].epoch)
+            raise OSError("no space left on device")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(Journal, "record_routes", full)
+            with pytest.raises(OSError, match="no space left"):
+                await director.submit(msgspec.convert(intent(), Intent))
+        assert told_while_recording == [1]
+        assert director.state().routes[0].epoch == 1
+        await director.submit(msgspec.convert(intent(), Intent))
+        assert director.state().routes == (journal.load_routes()[STABLE],)
+        assert director.state().routes[0].epoch == 2
+
+
+async def test_after_a_pause_the_nameserver_says_that_it_cannot_say_until_there_is_contact(
+    world, tmp_path
+):
+    config = world.config("eu")
+    zones: list[Zone | None] = []
+    rules = Rules(preference=("eu", "us"), sites=SITES)
+    route = first_route(STABLE, rules)
+    with contextlib.closing(Journal(tmp_path, "eu")) as journal:
+        serving = Serving(config, zones.append, journal, clock=lambda: 0.0)
+        serving.update(route, {}, {"eu"}, rules)
+        assert zones == []
+        serving.update(route, {}, {"eu", "us"}, rules)
+        serving.update(route, {}, {"eu"}, rules)
+        assert len(zones) == 1
+        serving.pause()
+        serving.update(route, {}, {"eu"}, rules)
+        assert (zones[1:], serving.informed.is_set()) == ([None], False)
+        serving.update(route, {}, {"eu", "us"}, rules)
+        assert (zones[2], serving.informed.is_set()) == (zones[0], True)
 
 
 def test_routes_survive_and_a_broken_file_says_what_to_do(tmp_path):

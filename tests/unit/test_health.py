@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from isthmus.core.health import (
     Observation,
     Probe,
     Vote,
+    Watch,
     after_pause,
     after_probe,
     detection_s_max,
@@ -80,6 +82,42 @@ def test_a_probe_that_took_longer_than_it_could_is_a_pause():
 def test_a_tick_is_late_only_beyond_the_limit():
     assert not was_paused(due_s=10.0, now_s=11.0, rules=RULES)
     assert was_paused(due_s=10.0, now_s=11.1, rules=RULES)
+
+
+@pytest.mark.parametrize("late_s", [1.1, 60.0])
+def test_a_pause_voids_every_vote_and_is_found_once(late_s):
+    watch = Watch(("eu", "us", "ap"), RULES, tick_s=0.2)
+    assert watch.check_pause(1000.0) is None  # Nothing ran yet that could have been paused.
+    watch.tick(0.0)
+    told = [watch.count("eu", Probe(n, n, None)) for n in (0.0, 0.1, 0.2)]
+    assert [vote and vote.health for vote in told] == [None, None, Health.HEALTHY]
+    for at_s in (0.0, 0.1):
+        watch.count("us", Probe(at_s, at_s, "refused"))
+    assert watch.check_pause(1.2) is None
+    pause = watch.check_pause(0.2 + late_s)
+    assert pause is not None
+    assert pause.late_s == pytest.approx(late_s)
+    assert set(pause.votes) == {"eu", "us"}  # The vote on ap was unknown before.
+    assert {vote.health for vote in watch.votes.values()} == {Health.UNKNOWN}
+    assert watch.check_pause(0.2 + late_s) is None
+    assert watch.count("us", Probe(0.3, 0.3, None)) is None
+    assert watch.votes["us"].reason == "The observer was paused; it waits for fresh probes."
+
+
+@given(st.lists(st.tuples(st.integers(0, 24), st.booleans()), max_size=30))
+def test_a_vote_is_only_on_probes_since_the_last_pause(steps):
+    """Each step waits some eighths of a second, ticks, and counts a probe of that moment."""
+    watch = Watch(("eu",), RULES, tick_s=0.25)
+    watch.tick(0.0)
+    now_s, outcomes = 0.0, ""
+    for eighths, is_good in steps:
+        now_s += eighths / 8
+        paused = watch.check_pause(now_s) is not None
+        assert paused is (eighths > 10)
+        outcomes = ("" if paused else outcomes) + (".x"[not is_good])
+        watch.tick(now_s)
+        watch.count("eu", Probe(now_s, now_s, None if is_good else "refused"))
+        assert watch.votes["eu"].health is probed(outcomes).vote.health
 
 
 def votes_of(text: str) -> dict[str, Vote]:

@@ -11,7 +11,7 @@ votes so. A majority of those heard from would make one cut-off site a majority.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -105,6 +105,59 @@ def after_pause(seen: Observation, now_s: float) -> Observation:
 def was_paused(due_s: float, now_s: float, rules: Hysteresis) -> bool:
     """Say whether a tick that was due at ``due_s`` came so late that the process was paused."""
     return now_s - due_s > rules.pause_limit_s
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A pause that was found: how late the process was, and the votes that changed by it."""
+
+    late_s: float
+    votes: Mapping[str, Vote]
+
+
+class Watch:
+    """What one observer has seen of every region, and so its votes.
+
+    Everybody asks ``check_pause`` before using what just came in: after a thaw nothing says that
+    the tick is the first to run.
+    """
+
+    def __init__(self, regions: Iterable[str], rules: Hysteresis, tick_s: float) -> None:
+        self._rules = rules
+        self._tick_s = tick_s
+        self._seen = {region: Observation() for region in regions}
+        self._tick_due_s = math.inf
+
+    @property
+    def votes(self) -> dict[str, Vote]:
+        """What this site says of each region now."""
+        return {region: seen.vote for region, seen in self._seen.items()}
+
+    def tick(self, now_s: float) -> None:
+        """Note that the process runs; it ticks again after ``tick_s``."""
+        self._tick_due_s = now_s + self._tick_s
+
+    def check_pause(self, now_s: float) -> Pause | None:
+        """Void every vote if the process has been paused; a pause is found once."""
+        if not was_paused(self._tick_due_s, now_s, self._rules):
+            return None
+        late_s = now_s - self._tick_due_s
+        self.tick(now_s)
+        changed = {
+            region: vote
+            for region, seen in self._seen.items()
+            if (vote := self._replace(region, after_pause(seen, now_s)))
+        }
+        return Pause(late_s, changed)
+
+    def count(self, region: str, probe: Probe) -> Vote | None:
+        """Count a probe that ended; answers the region's vote if it changed."""
+        return self._replace(region, after_probe(self._seen[region], probe, self._rules))
+
+    def _replace(self, region: str, seen: Observation) -> Vote | None:
+        before = self._seen[region].vote
+        self._seen[region] = seen
+        return seen.vote if seen.vote.health is not before.health else None
 
 
 def _after_success(seen: Observation, rules: Hysteresis) -> Observation:

@@ -8,21 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isthmus.config import RoutedRegion
-from isthmus.core.health import (
-    Health,
-    Hysteresis,
-    Observation,
-    Probe,
-    Vote,
-    after_pause,
-    after_probe,
-    was_paused,
-)
+from isthmus.core.health import Health, Hysteresis, Probe, Vote, Watch
 
 log = logging.getLogger(__name__)
 
@@ -56,22 +46,20 @@ class Observer:
     ) -> None:
         self._regions = tuple(regions)
         self._prober = prober
-        self._rules = rules
         self._interval_s = interval_s
         self._clock = clock
         self._on_vote = on_vote
         self._on_pause = on_pause
-        self._seen = {region.name: Observation() for region in regions}
-        self._tick_due_s = math.inf
+        self._seen = Watch((region.name for region in regions), rules, TICK_S)
 
     @property
     def votes(self) -> dict[str, Vote]:
         """What this site says of each region now."""
-        return {region: seen.vote for region, seen in self._seen.items()}
+        return self._seen.votes
 
     async def run(self) -> None:
         """Probe until cancelled."""
-        self._tick_due_s = self._clock() + TICK_S
+        self._seen.tick(self._clock())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._tick())
             for region in self._regions:
@@ -81,23 +69,18 @@ class Observer:
         while True:
             await asyncio.sleep(TICK_S)
             self.check_pause()
-            self._tick_due_s = self._clock() + TICK_S
+            self._seen.tick(self._clock())
 
     def check_pause(self) -> None:
-        """Void every vote if this process has been paused.
-
-        Everybody asks this before using what just came in: after a thaw nothing says that the
-        tick is the first to run.
-        """
-        now_s = self._clock()
-        if not was_paused(self._tick_due_s, now_s, self._rules):
+        """Void every vote if this process has been paused, and tell of it."""
+        pause = self._seen.check_pause(self._clock())
+        if pause is None:
             return
-        late_s = now_s - self._tick_due_s
-        self._tick_due_s = now_s + TICK_S
-        log.warning("the observer was paused", extra={"action": "paused", "late_s": late_s})
-        for region, seen in self._seen.items():
-            self._replace(region, after_pause(seen, now_s))
-        self._on_pause(late_s)
+        extra = {"action": "paused", "late_s": pause.late_s}
+        log.warning("the observer was paused", extra=extra)
+        for region, vote in pause.votes.items():
+            self._tell(region, vote)
+        self._on_pause(pause.late_s)
 
     async def _watch(self, region: RoutedRegion) -> None:
         while True:
@@ -105,20 +88,13 @@ class Observer:
             failure = await self._prober.probe(region)
             self.check_pause()
             finished_s = self._clock()
-            probe = Probe(started_s, finished_s, failure)
-            seen = self._seen[region.name]
-            self._replace(region.name, after_probe(seen, probe, self._rules))
+            vote = self._seen.count(region.name, Probe(started_s, finished_s, failure))
+            if vote is not None:
+                self._tell(region.name, vote)
             await asyncio.sleep(max(0.0, started_s + self._interval_s - finished_s))
 
-    def _replace(self, region: str, seen: Observation) -> None:
-        before = self._seen[region].vote
-        self._seen[region] = seen
-        if seen.vote.health is not before.health:
-            _log_vote(region, seen.vote)
-            self._on_vote(region, seen.vote)
-
-
-def _log_vote(region: str, vote: Vote) -> None:
-    level = logging.INFO if vote.health is Health.HEALTHY else logging.WARNING
-    extra = {"action": "vote", "region": region, "health": vote.health, "reason": vote.reason}
-    log.log(level, "a vote changed", extra=extra)
+    def _tell(self, region: str, vote: Vote) -> None:
+        level = logging.INFO if vote.health is Health.HEALTHY else logging.WARNING
+        extra = {"action": "vote", "region": region, "health": vote.health, "reason": vote.reason}
+        log.log(level, "a vote changed", extra=extra)
+        self._on_vote(region, vote)

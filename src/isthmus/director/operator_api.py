@@ -125,7 +125,7 @@ class OperatorApi:
         accepted, reason = await asyncio.shield(self._director.submit(intent))
         extra = {"action": "intent", "operator": identity.common_name, "accepted": accepted}
         log.warning("an operator sent an intent", extra=extra)
-        answer = IntentAnswer(accepted, reason, self._director.route)
+        answer = IntentAnswer(accepted, reason, self._director.direction.route)
         return _json(answer, status=200 if accepted else 409)
 
     async def _on_status(self, request: web.Request) -> web.Response:
@@ -137,6 +137,7 @@ class OperatorApi:
     def status(self) -> Status:
         """What this site knows, now."""
         director, serving = self._director, self._director.serving
+        direction = director.direction
         served = ServedStatus(serving.informed.is_set())
         if serving.served:
             held = serving.served
@@ -144,13 +145,13 @@ class OperatorApi:
         return Status(
             site=self._config.site,
             stable_name=self._config.stable_name,
-            route=director.route,
+            route=direction.route,
             served=served,
             reason=director.reason,
-            verdicts=director.verdicts,
-            votes=director.votes,
+            verdicts=direction.verdicts,
+            votes=direction.votes,
             sites=self._sites(),
-            intents=list(director.intents.values()),
+            intents=list(direction.intents.values()),
         )
 
     def _sites(self) -> dict[str, SiteStatus]:

@@ -1,8 +1,6 @@
-"""What this site's nameserver says, and whether it may say anything yet.
+"""What this site's nameserver says; whether it may say anything yet is core.answering's.
 
-Invariant: an older plan never replaces a newer one, not even by a restart or a pause. Until a
-majority of the sites was heard again, or a grace time is over, the nameserver says that it cannot
-say, and whoever asks turns to the next site at once.
+Invariant: an older plan never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -14,7 +12,8 @@ from collections.abc import Callable, Collection, Mapping
 from urllib.parse import urlsplit
 
 from isthmus.config import SiteConfig
-from isthmus.core.health import Health, majority_of
+from isthmus.core.answering import Answering
+from isthmus.core.health import Health
 from isthmus.core.routing import Route, Rules, Served, served_target
 from isthmus.core.zone import (
     Endpoint,
@@ -68,20 +67,16 @@ class Serving:
         self._publish = publish
         self._journal = journal
         self._clock = clock
-        self._grace_s = config.start_grace_s
-        self._grace_until_s = clock() + self._grace_s
         self._published: tuple[int, Zone] | None = None
         self.served: Served | None = None
-        #: A majority of the sites was heard since the start or the last pause.
-        self.contacted = False
+        self.answering = Answering(config.start_grace_s, clock())
         #: Set while the nameserver answers.
         self.informed = asyncio.Event()
 
     def pause(self) -> None:
         """Stop answering: the world has moved on while this process was asleep."""
-        self.contacted = False
+        self.answering.pause(self._clock())
         self.informed.clear()
-        self._grace_until_s = self._clock() + self._grace_s
         self._publish(None)
 
     def update(
@@ -92,9 +87,7 @@ class Serving:
         rules: Rules,
     ) -> None:
         """Serve what is known now."""
-        if len(set(sites_heard) & set(rules.sites)) >= majority_of(rules.sites):
-            self.contacted = True
-        if not self.contacted and self._clock() < self._grace_until_s:
+        if not self.answering.may_answer(sites_heard, rules, self._clock()):
             return
         served = served_target(route, own_votes, sites_heard, rules)
         self._report(served, route)

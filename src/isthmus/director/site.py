@@ -47,10 +47,11 @@ async def run_site(
         director = Director(config, journal, serving, announcer, wall_clock=time.time)
         mesh = Mesh(config, director.state, director.wake, clock=_clock)
         observer = _observer(config, prober, director)
-        director.contact, director.check_pause = mesh, observer.check_pause
+        director.others, director.check_pause = mesh, observer.check_pause
         api = OperatorApi(config, director, mesh, clock=_clock)
 
-        journal.event("started", director.route.reason, epoch=director.route.epoch)
+        route = director.direction.route
+        journal.event("started", route.reason, epoch=route.epoch)
         stack.push_async_callback(nameserver.stop)
         await nameserver.start(config.dns.host, config.dns.port)
         stack.push_async_callback(api.stop)
