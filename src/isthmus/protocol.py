@@ -82,14 +82,6 @@ class Heartbeat(msgspec.Struct, frozen=True):
     alone_epoch: int
 
 
-class AloneRange(msgspec.Struct, frozen=True):
-    """Batches that a gateway acknowledged alone; in STATE before the first of them is."""
-
-    first: int
-    last: int
-    messages: int
-
-
 class GatewayStats(msgspec.Struct, frozen=True):
     """What one gateway process tells of itself, every second."""
 

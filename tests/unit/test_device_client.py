@@ -17,10 +17,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from isthmus.core.outbox import IN_FLIGHT_MAX, PACKET_ID_MAX, Message, Outbox, OutboxFull
 from isthmus.device import DeviceClient, Endpoint
 from isthmus.device.events import Acked, Connected, Lost, Moved, Unsubscribed
 from isthmus.device.names import Names, SystemResolver
-from isthmus.device.outbox import IN_FLIGHT_MAX, PACKET_ID_MAX, Message, Outbox, OutboxFull
 from isthmus.errors import InputError, MalformedPacket, Unavailable
 from isthmus.wire import mqtt3
 
@@ -602,12 +602,11 @@ async def test_the_machines_resolver_answers_every_port():
     assert ipaddress.ip_address(found[0][0]).is_loopback
 
 
-async def test_packet_identifiers_go_round_and_skip_what_is_in_flight():
+def test_packet_identifiers_go_round_and_skip_what_is_in_flight():
     outbox = Outbox(10)
-    loop = asyncio.get_running_loop()
 
     def take_one():
-        outbox.add(Message("t", b"", None, loop.create_future()))
+        outbox.add(Message("t", b"", None))
         [message] = outbox.take(0.0)
         return message.packet_id
 

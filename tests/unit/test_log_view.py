@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from isthmus.adapters.nats.follow import Entry
 from isthmus.adapters.nats.streams import log_subject
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Flag
-from isthmus.region.log_view import LogView
-
-
-def entry(sequence: int, kind: str, key: str, payload: bytes) -> Entry:
-    return Entry(sequence, log_subject(kind, key), payload, "")
+from isthmus.core.log_view import LogView
+from isthmus.errors import InputError
+from isthmus.region.log_view import take
 
 
 def item(kind: str, key: str) -> Item:
@@ -19,24 +19,28 @@ def item(kind: str, key: str) -> Item:
 
 def test_entries_are_applied_in_order_and_the_position_follows() -> None:
     view = LogView()
-    view.take([entry(1, "thing", "a.b", item("thing", "a.b").encode())])
+    view.take(1, "thing", "a.b", item("thing", "a.b").encode())
     assert view.get("thing", "a.b") == item("thing", "a.b")
     assert (view.position, view.revision("thing", "a.b")) == (1, 1)
 
 
-def test_an_item_under_another_items_subject_is_ignored() -> None:
+def test_an_item_under_another_items_name_is_refused() -> None:
     view = LogView()
-    view.take([entry(1, "certificate", "a", item("certificate", "b").encode())])
+    with pytest.raises(InputError, match="it is certificate 'b'"):
+        view.take(1, "certificate", "a", item("certificate", "b").encode())
     assert len(view.view) == 0
     assert view.position == 1
 
 
 def test_garbage_in_the_log_holds_up_nothing() -> None:
     view = LogView()
-    view.take(
-        [entry(1, "thing", "a", b"\xff{"), entry(2, "thing", "b", item("thing", "b").encode())]
-    )
-    assert view.get("thing", "b") == item("thing", "b")
+    good = item("thing", "b")
+    entries = [
+        Entry(1, log_subject("thing", "a"), b"\xff{", ""),
+        Entry(2, log_subject("thing", "b"), good.encode(), ""),
+    ]
+    assert take(view, entries) == set()
+    assert view.get("thing", "b") == good
     assert view.position == 2
 
 
@@ -44,5 +48,5 @@ def test_an_older_revision_than_a_write_of_our_own_is_passed_over() -> None:
     view = LogView()
     newer = Item("thing", "a", {"eu.a": 2})
     view.apply(newer, 5)
-    view.take([entry(3, "thing", "a", item("thing", "a").encode())])
+    view.take(3, "thing", "a", item("thing", "a").encode())
     assert view.get("thing", "a") == newer

@@ -9,6 +9,7 @@ peer, asked for *after* the absence (docs/correctness.md, section 6).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -18,6 +19,46 @@ class Admission(StrEnum):
 
     OPEN = "open"
     CATCHING_UP = "catching-up"
+
+
+@dataclass(slots=True)
+class Absence:
+    """Whether a region's services have been level with its peers since they last were absent."""
+
+    #: A process that did not run for longer than this may have missed that others went on alone.
+    pause_limit_s: float
+    #: Without any peer a region serves after this long.
+    alone_start_s: float
+    since_s: float
+    is_over: bool = False
+    _ticked_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._ticked_s = self.since_s
+
+    def tick(self, now_s: float) -> float:
+        """Note that the process runs; return for how long it had been paused, 0 if it was not."""
+        paused_s = now_s - self._ticked_s
+        self._ticked_s = now_s
+        if paused_s <= self.pause_limit_s:
+            return 0.0
+        self.is_over = False
+        self.since_s = now_s
+        return paused_s
+
+    def may_serve(self, levels: Sequence[bool | None], now_s: float) -> bool:
+        """Decide after asking every peer, and note the end of the absence.
+
+        A level is True for a peer that we are level with, False for one that we are behind, and
+        None for one that cannot be reached.
+        """
+        if any(level is False for level in levels):
+            return False
+        waited = now_s - self.since_s > self.alone_start_s
+        if not (any(levels) or not levels or self.is_over or waited):
+            return False
+        self.is_over = True
+        return True
 
 
 @dataclass(slots=True)

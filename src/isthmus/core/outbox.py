@@ -7,9 +7,9 @@ goes on with ``take``; so every region sees one device's messages in the order t
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Iterable
+from typing import Generic, TypeVar
 
 from isthmus.errors import Unavailable
 
@@ -19,45 +19,45 @@ IN_FLIGHT_MAX = 100
 PACKET_ID_MAX = 0xEFFF
 
 
+T = TypeVar("T")
+
+
 class OutboxFull(Unavailable):
     """Too many publishes wait for an acknowledgement."""
 
 
-class Message:
-    """One publish and whoever waits for it."""
+class Message(Generic[T]):
+    """One publish; ``token`` is what the shell needs to answer whoever waits for it."""
 
-    __slots__ = ("done", "packet_id", "payload", "sent_at_s", "token", "topic")
+    __slots__ = ("packet_id", "payload", "sent_at_s", "token", "topic")
 
-    def __init__(
-        self, topic: str, payload: bytes, token: object, done: asyncio.Future[None]
-    ) -> None:
+    def __init__(self, topic: str, payload: bytes, token: T) -> None:
         self.topic = topic
         self.payload = payload
         self.token = token
-        self.done = done
         self.packet_id = 0
         self.sent_at_s = 0.0
 
 
-class Outbox:
+class Outbox(Generic[T]):
     """What waits and what is in flight, at most ``limit`` messages together."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Message[T]] = deque()
         # In the order of first sending, which a dict keeps.
-        self._in_flight: dict[int, Message] = {}
+        self._in_flight: dict[int, Message[T]] = {}
         self._last_id = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + len(self._in_flight)
 
     @property
-    def in_flight(self) -> Iterable[Message]:
+    def in_flight(self) -> Iterable[Message[T]]:
         """What was sent and not acknowledged, oldest first."""
         return self._in_flight.values()
 
-    def add(self, message: Message) -> None:
+    def add(self, message: Message[T]) -> None:
         """Append a message; raises OutboxFull, and the message was not taken."""
         if len(self) >= self._limit:
             raise OutboxFull(
@@ -66,7 +66,7 @@ class Outbox:
             )
         self._waiting.append(message)
 
-    def take(self, now_s: float) -> list[Message]:
+    def take(self, now_s: float) -> list[Message[T]]:
         """Put as many waiting messages in flight as may be; answers these."""
         count = min(len(self._waiting), IN_FLIGHT_MAX - len(self._in_flight))
         taken = [self._waiting.popleft() for _ in range(count)]
@@ -76,7 +76,7 @@ class Outbox:
             self._in_flight[message.packet_id] = message
         return taken
 
-    def acknowledge(self, packet_id: int) -> Message | None:
+    def acknowledge(self, packet_id: int) -> Message[T] | None:
         """Let a message go; None if it is not in flight, as after a repeated acknowledgement."""
         return self._in_flight.pop(packet_id, None)
 
@@ -86,7 +86,7 @@ class Outbox:
             return message.sent_at_s
         return None
 
-    def clear(self) -> list[Message]:
+    def clear(self) -> list[Message[T]]:
         """Take everything out, in order; the one way out without an acknowledgement."""
         messages = [*self._in_flight.values(), *self._waiting]
         self._in_flight.clear()

@@ -1,17 +1,14 @@
-"""What a principal may do now, from the gateway's view of the items."""
+"""What a principal may do now, from a view of the items."""
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 
-from isthmus.config import RegionConfig
 from isthmus.core import registry
 from isthmus.core.policy import Attached, Authorizer, Context
 from isthmus.core.policy_document import Policy, parse
 from isthmus.core.view import View
 from isthmus.errors import InputError
-
-_log = logging.getLogger(__name__)
 
 #: What stands in for a document that is not here yet or cannot be read: its Deny statements must
 #: not be lost, so everything is denied.
@@ -23,12 +20,23 @@ PARSED_MAX = 1_000
 
 
 class Permissions:
-    """Makes an authorizer for a connection."""
+    """Makes an authorizer for a connection.
 
-    def __init__(self, config: RegionConfig, view: View) -> None:
-        self._account = config.account_id
-        self._regions = config.arn_regions
+    ``unreadable`` hears why a document cannot be read: a later release may know more than we do,
+    and what we cannot read denies.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        regions: frozenset[str],
+        view: View,
+        unreadable: Callable[[str], None] = lambda _reason: None,
+    ) -> None:
+        self._account = account
+        self._regions = regions
         self._view = view
+        self._unreadable = unreadable
         self._parsed: dict[str, Policy] = {}
 
     def of(self, principal: str, client_id: str, address: str) -> Authorizer:
@@ -60,9 +68,7 @@ class Permissions:
             try:
                 policy = parse(document) if document else _DENY_ALL
             except InputError as error:
-                # A later release may know more than we do. What we cannot read denies.
-                extra = {"action": "bad-policy", "reason": str(error)}
-                _log.warning("a policy cannot be read", extra=extra)
+                self._unreadable(str(error))
                 policy = _DENY_ALL
             if len(self._parsed) >= PARSED_MAX:
                 self._parsed.clear()

@@ -15,11 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from isthmus.core.outbox import Message, Outbox
 from isthmus.core.reconnect import Decision, Endpoint, Reconnect
-from isthmus.device.connection import Connection, Ended, Subscription
+from isthmus.device.connection import Connection, Ended, Sent, Subscription
 from isthmus.device.events import Acked, Connected, Event, Lost, Moved, Unsubscribed
 from isthmus.device.names import Names
-from isthmus.device.outbox import Message, Outbox
 from isthmus.errors import InputError, Unavailable
 from isthmus.wire import mqtt3
 from isthmus.wire.topics import matches, validate_filter, validate_topic
@@ -68,7 +68,7 @@ class DeviceClient:
         self._connect_timeout_s = connect_timeout_s
         self._dns_poll_s = dns_poll_s
         self._on_event = on_event
-        self._outbox = Outbox(outbox_limit)
+        self._outbox: Outbox[Sent] = Outbox(outbox_limit)
         self._subscriptions: dict[str, Subscription] = {}
         self._connection: Connection | None = None
         self._region: str | None = None
@@ -119,7 +119,7 @@ class DeviceClient:
             raise InputError(f"a payload of {len(payload)} bytes; at most {PAYLOAD_BYTES_MAX}")
         self._check_running()
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._outbox.add(Message(topic, payload, token, done))
+        self._outbox.add(Message(topic, payload, Sent(done, token)))
         if self._connection:
             self._connection.pump_soon()
         return done
@@ -146,11 +146,11 @@ class DeviceClient:
 
     # What a connection tells us (connection.Owner).
 
-    def acknowledged(self, message: Message) -> None:
+    def acknowledged(self, sent: Sent) -> None:
         """Let whoever waits for this publish go on."""
-        if not message.done.done():
-            message.done.set_result(None)
-        self._emit(Acked(message.token))
+        if not sent.done.done():
+            sent.done.set_result(None)
+        self._emit(Acked(sent.token))
 
     def received(self, publish: mqtt3.Publish) -> None:
         """Call whoever subscribed to this topic."""
@@ -255,7 +255,7 @@ class DeviceClient:
     def _give_up(self, task: asyncio.Task[None]) -> None:
         """Fail everything that still waits: nobody is left to do it."""
         crash = None if task.cancelled() else task.exception()
-        waiting = [message.done for message in self._outbox.clear()]
+        waiting = [message.token.done for message in self._outbox.clear()]
         waiting += [each.granted for each in self._subscriptions.values()]
         for future in waiting:
             if not future.done():

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, cast
 
+from isthmus.core.outbox import PACKET_ID_MAX, Message, Outbox
 from isthmus.core.reconnect import Ending
-from isthmus.device.outbox import PACKET_ID_MAX, Message, Outbox
 from isthmus.errors import MalformedPacket
 from isthmus.wire import mqtt3
 
@@ -50,10 +50,17 @@ class Subscription:
     asked_at_s: float = 0.0
 
 
+class Sent(NamedTuple):
+    """Whoever waits for a publish, and what the application called it."""
+
+    done: asyncio.Future[None]
+    token: object
+
+
 class Owner(Protocol):
     """Whom a connection tells what came; none of these may raise."""
 
-    def acknowledged(self, message: Message) -> None: ...
+    def acknowledged(self, sent: Sent) -> None: ...
 
     def received(self, publish: mqtt3.Publish) -> None: ...
 
@@ -66,7 +73,7 @@ class Connection(asyncio.Protocol):
     def __init__(
         self,
         connect: mqtt3.Connect,
-        outbox: Outbox,
+        outbox: Outbox[Sent],
         subscriptions: dict[str, Subscription],
         owner: Owner,
         ack_timeout_s: float,
@@ -214,7 +221,7 @@ class Connection(asyncio.Protocol):
         message = self._outbox.acknowledge(packet_id)
         if message is None:
             return
-        self._owner.acknowledged(message)
+        self._owner.acknowledged(message.token)
         self.pump_soon()
         if self._drained and not self._drained.done() and self._unanswered_since_s() is None:
             self._drained.set_result(None)
@@ -285,7 +292,7 @@ class Connection(asyncio.Protocol):
         return min((each for each in times if each is not None), default=None)
 
 
-def _publish_packet(message: Message, *, dup: bool) -> bytes:
+def _publish_packet(message: Message[Sent], *, dup: bool) -> bytes:
     return mqtt3.encode_publish(
         message.topic, message.payload, qos=1, dup=dup, packet_id=message.packet_id
     )

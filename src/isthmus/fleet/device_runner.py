@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from isthmus.adapters.resolver import ZoneResolver
+from isthmus.core.outbox import OutboxFull
 from isthmus.device import DeviceClient, Endpoint
 from isthmus.device.events import Acked, Connected, Event, Lost, Moved, Unsubscribed
-from isthmus.device.outbox import OutboxFull
 from isthmus.fleet.events import EventLog
 from isthmus.fleet.plan import ClientPlan, FleetPlan
 from isthmus.ports import Resolver

@@ -25,6 +25,8 @@ from isthmus.core import batch as batches
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
 from isthmus.core.confirm import Durability
+from isthmus.core.log_view import LogView
+from isthmus.core.permissions import Permissions
 from isthmus.core.registry import CertificateStatus
 from isthmus.core.session import (
     RC_NOT_AUTHORIZED,
@@ -38,10 +40,9 @@ from isthmus.core.session import (
 from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.lane import Lane
-from isthmus.gateway.permissions import Permissions
 from isthmus.gateway.tls import server_context
 from isthmus.region.clock import monotonic_s, now_ms
-from isthmus.region.log_view import LogView, keep_following
+from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.mqtt3 import Connect, Publish
 from isthmus.wire.topics import TopicTree
@@ -64,7 +65,9 @@ class Gateway:
         self.id = secrets.token_hex(4)
         self._client = client
         self._log_view = LogView()
-        self._permissions = Permissions(config, self._log_view.view)
+        self._permissions = Permissions(
+            config.account_id, config.arn_regions, self._log_view.view, _note_unreadable
+        )
         self._gate = Gate(pause_limit_s=config.alone_after_s)
         self._publisher = Publisher(client)
         state = StateStore(client)
@@ -340,6 +343,10 @@ class Gateway:
             position=view.position,
             view=view.view.digest,
         )
+
+
+def _note_unreadable(reason: str) -> None:
+    _log.warning("a policy cannot be read", extra={"action": "bad-policy", "reason": reason})
 
 
 async def run_gateway(config: RegionConfig, ready: Callable[[], None]) -> None:

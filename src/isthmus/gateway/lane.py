@@ -15,13 +15,13 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isthmus import protocol
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
-from isthmus.core.batch import Batch, Message, Source, batch_id
-from isthmus.core.confirm import Durability, Window
+from isthmus.core.batch import Batch, batch_id
+from isthmus.core.confirm import Durability
 from isthmus.core.session import Ticket
+from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
 from isthmus.region.state import StateStore, alone_range_name
 from isthmus.wire.mqtt3 import Publish
@@ -33,19 +33,17 @@ _log = logging.getLogger(__name__)
 
 #: How long a publish may wait for company while another batch is on its way.
 GATHER_S = 0.002
-BATCH_MESSAGES_MAX = 2_000
-BATCH_BYTES_MAX = 1024 * 1024
 #: Between two attempts to record a range: its clients wait meanwhile, unanswered.
 RECORD_AGAIN_S = 0.2
 
-#: Who waits for a batch.
-Waiting = list[tuple["Connection", Ticket]]
+#: Who waits for one publish.
+Owed = tuple["Connection", Ticket]
 #: Called with a batch that this region's stream has.
 Stored = Callable[[Batch], None]
 
 
 class Lane:
-    """One writer and its unacknowledged batches."""
+    """Feeds one writer, and answers whose promise is kept; the writer decides."""
 
     def __init__(
         self,
@@ -66,21 +64,13 @@ class Lane:
         self._acks: set[asyncio.Future[int]] = set()
         self._alone = False
         self._recording: asyncio.Future[None] = self._loop.create_future()
+        self._writer = self._new_writer()
         #: Messages acknowledged, and of those the ones that no second region had.
         self.acknowledged = 0
         self.acknowledged_alone = 0
-        self._begin()
 
-    def _begin(self) -> None:
-        """Become a new writer."""
-        self.writer = secrets.token_hex(16)
-        self._number = 0
-        self._window: Window[Waiting] = Window(self._durability)
-        self._counted_alone = 0
-        self._sources: dict[Source, int] = {}
-        self._messages: list[Message] = []
-        self._bytes = 0
-        self._waiting: Waiting = []
+    def _new_writer(self) -> Writer[Owed]:
+        return Writer(self._region, secrets.token_hex(16), self._durability)
 
     # In
 
@@ -90,13 +80,16 @@ class Lane:
         """Take a publish; it is stored within a few milliseconds."""
         source = connection.source
         assert source is not None
-        index = self._sources.setdefault(source, len(self._sources))
-        message = Message(index, publish.topic, publish.payload, publish.qos, publish.dup, at_ms)
-        self._messages.append(message)
-        self._bytes += len(publish.payload)
-        if ticket is not None:
-            self._waiting.append((connection, ticket))
-        if len(self._messages) >= BATCH_MESSAGES_MAX or self._bytes >= BATCH_BYTES_MAX:
+        is_full = self._writer.add(
+            source,
+            publish.topic,
+            publish.payload,
+            qos=publish.qos,
+            dup=publish.dup,
+            at_ms=at_ms,
+            token=None if ticket is None else (connection, ticket),
+        )
+        if is_full:
             self.flush()
         elif self._timer is None:
             self._timer = self._loop.call_later(GATHER_S, self.flush)
@@ -106,21 +99,15 @@ class Lane:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if not self._messages:
-            return
-        self._number += 1
-        batch = Batch(
-            self._region, self.writer, self._number, tuple(self._sources), tuple(self._messages)
-        )
-        self._window.sent(self._number, self._waiting, self._loop.time(), len(self._waiting))
-        self._sources, self._messages, self._bytes, self._waiting = {}, [], 0, []
-        self._outbox.put_nowait(batch)
+        batch = self._writer.flush(self._loop.time())
+        if batch is not None:
+            self._outbox.put_nowait(batch)
 
     async def run(self) -> None:
         """Hand batches to the stream, in the order of their numbers, until cancelled."""
         while True:
             batch = await self._outbox.get()
-            if batch.writer != self.writer:
+            if batch.writer != self._writer.id:
                 continue
             try:
                 ack = await self._publisher.send(
@@ -139,14 +126,13 @@ class Lane:
         if ack.cancelled():
             return
         failure = ack.exception()
-        if batch.writer != self.writer:
+        if batch.writer != self._writer.id:
             return
         if failure is not None:
             self.fail(f"the stream did not take a batch: {failure}")
-        elif batch.number != self._window.stored + 1:
-            self.fail(f"batch {batch.number} was stored after {self._window.stored}")
+        elif not self._writer.stored(batch.number):
+            self.fail(f"batch {batch.number} was stored out of order")
         else:
-            self._window.stored = batch.number
             self._stored(batch)
             self._release()
 
@@ -154,72 +140,55 @@ class Lane:
 
     def confirmed(self, writers: Mapping[str, int]) -> None:
         """A peer says what it holds."""
-        number = writers.get(self.writer, 0)
-        if number > self._window.confirmed:
-            self._window.confirmed = number
+        if self._writer.confirmed(writers.get(self._writer.id, 0)):
             self._release()
 
     def set_alone(self, alone: bool) -> None:
         """The region's state, which is durable by the time it is said."""
-        if alone == self._alone or self._durability is Durability.REGION:
-            return
         self._alone = alone
-        self._window.alone = False
-        self._record()
+        if self._writer.set_alone(alone):
+            self._record()
 
     def _record(self) -> None:
         self._recording.cancel()
-        self._recording = self._loop.create_task(self._record_until_done(self.writer))
+        self._recording = self._loop.create_task(self._record_until_done(self._writer))
 
-    async def _record_until_done(self, writer: str) -> None:
+    async def _record_until_done(self, writer: Writer[Owed]) -> None:
         """Write down what was, or will be, acknowledged alone; only then may it be."""
-        while writer == self.writer:
-            ranges = [
-                protocol.AloneRange(each.first, each.last, each.messages)
-                for each in self._window.ranges
-            ]
-            if self._alone:
-                # The range is on disk before the first acknowledgement in it; 0 says: no end.
-                ranges.append(protocol.AloneRange(self._window.confirmed + 1, 0, 0))
+        while writer is self._writer:
             try:
-                await self._state.put(alone_range_name(writer), ranges)
+                await self._state.put(alone_range_name(writer.id), writer.ranges())
                 break
             except Unavailable as error:
                 extra = {"action": "alone-range", "reason": str(error)}
                 _log.warning("a range acknowledged alone is not recorded yet", extra=extra)
                 await asyncio.sleep(RECORD_AGAIN_S)
-        if writer == self.writer and self._alone:
-            self._window.alone = True
+        if writer is self._writer:
+            writer.recorded()
             self._release()
 
     def _release(self) -> None:
         by_connection: dict[Connection, list[Ticket]] = {}
-        for waiting in self._window.release():
-            self.acknowledged += len(waiting)
-            for connection, ticket in waiting:
-                by_connection.setdefault(connection, []).append(ticket)
-        self.acknowledged_alone += self._new_alone()
+        for connection, ticket in self._writer.release():
+            by_connection.setdefault(connection, []).append(ticket)
+            self.acknowledged += 1
+        self.acknowledged_alone += self._writer.newly_alone()
         for connection, tickets in by_connection.items():
             connection.kept(tickets)
 
-    def _new_alone(self) -> int:
-        total = sum(each.messages for each in self._window.ranges)
-        new, self._counted_alone = total - self._counted_alone, total
-        return new
-
     def overdue(self, timeout_s: float) -> bool:
         """Whether a promise has been outstanding for longer than it may be."""
-        return self._window.overdue(self._loop.time(), timeout_s)
+        return self._writer.overdue(self._loop.time(), timeout_s)
 
     def fail(self, reason: str) -> None:
         """Close everybody who waits, and begin anew as another writer."""
-        waiting = [each for batch in self._window.abandon() for each in batch] + self._waiting
-        extra = {"action": "lane-failed", "writer": self.writer, "waiting": len(waiting)}
+        waiting = self._writer.abandon()
+        extra = {"action": "lane-failed", "writer": self._writer.id, "waiting": len(waiting)}
         _log.warning("a writer is given up", extra={**extra, "reason": reason})
         for ack in list(self._acks):
             ack.cancel()
-        self._begin()
-        if self._alone:
+        self._writer = self._new_writer()
+        if self._writer.set_alone(self._alone):
             self._record()
         for connection in {connection for connection, _ in waiting}:
             connection.close(f"the promise could not be kept: {reason}", at_once=True)

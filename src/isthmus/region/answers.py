@@ -102,7 +102,7 @@ class Answers:
     async def _cursors(self, region: str, raw: bytes) -> protocol.CursorsReply:
         """Answered before our own incarnation is known: two regions may start at once."""
         link = self._link(region)
-        return protocol.CursorsReply(link.progress.log, link.progress.bus)
+        return protocol.CursorsReply(link.pull.log, link.pull.bus)
 
     async def _head(self, region: str, raw: bytes) -> protocol.HeadReply:
         incarnation = await self._incarnation

@@ -187,8 +187,8 @@ class Api:
         now_s = monotonic_s()
         peers = {
             name: {
-                "reachable": services.promises.heard_within(name, now_s, 1.0),
-                "log_applied": link.progress.log.sequence,
+                "reachable": services.promises.peers.heard_within(name, now_s, 1.0),
+                "log_applied": link.pull.log.sequence,
             }
             for name, link in services.links.items()
         }

@@ -12,7 +12,6 @@ import asyncio
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import TypeVar
 
 from nats.aio.client import Client
@@ -24,8 +23,10 @@ from isthmus.adapters.nats.follow import Entry, follow
 from isthmus.config import Peer, RegionConfig
 from isthmus.core import item as items
 from isthmus.core.cursor import Cursor
+from isthmus.core.pull import Pull
 from isthmus.errors import InputError, Unavailable
 from isthmus.region.bus import BusCopies
+from isthmus.region.clock import monotonic_s
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import entry_id
 from isthmus.region.state import StateStore, cursor_name
@@ -41,20 +42,8 @@ RETRY_S = 0.1
 MERGES_AT_ONCE = 64
 #: Cursors are written down at most this often; an older one only repeats work.
 CURSOR_SAVE_S = 0.5
-#: Confirmations are repeated in every report for this long, as a report may be lost.
-CONFIRM_REPEAT_S = 12.0
 #: For one writer's lost batches; then the whole contact begins again, from what was stored.
 BACK_FILL_S = 30.0
-
-
-@dataclass(slots=True)
-class Progress:
-    """How far we have pulled from the peer."""
-
-    log: Cursor = field(default_factory=Cursor)
-    bus: Cursor = field(default_factory=Cursor)
-    #: What our reports confirm: per writer of the peer, the number and until when to repeat it.
-    confirmed: dict[str, tuple[int, float]] = field(default_factory=dict)
 
 
 class PeerLink:
@@ -70,9 +59,7 @@ class PeerLink:
         incarnation: asyncio.Future[str],
     ) -> None:
         self.region = peer.region
-        self.progress = Progress()
-        #: The peer's incarnation in this contact; empty while there is none.
-        self.incarnation = ""
+        self.pull = Pull()
         self._own = config.region
         self._peer = peer
         self._store = store
@@ -91,8 +78,8 @@ class PeerLink:
 
     async def load(self) -> None:
         """Read how far we had pulled; before anybody may ask us."""
-        self.progress.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
-        self.progress.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
+        self.pull.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
+        self.pull.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
@@ -114,8 +101,8 @@ class PeerLink:
         self._lost.set()
 
     def heard_incarnation(self, incarnation: str) -> None:
-        """The peer reports under another incarnation: what we pull by is void."""
-        if self.incarnation and incarnation != self.incarnation:
+        """The peer reports under some incarnation; under another one, what we pull by is void."""
+        if self.pull.is_void(incarnation):
             self._lost.set()
 
     # Being heard
@@ -132,15 +119,11 @@ class PeerLink:
         # reconnecting would keep the report and deliver it when it is no longer true.
         if client is None or not client.is_connected or not self._own_incarnation.done():
             return
-        now_s = asyncio.get_running_loop().time()
-        confirmed = self.progress.confirmed
-        for writer in [each for each, (_, until_s) in confirmed.items() if until_s < now_s]:
-            del confirmed[writer]
         report = protocol.Report(
             self._own,
             self._own_incarnation.result(),
-            self.progress.log,
-            {writer: number for writer, (number, _) in confirmed.items()},
+            self.pull.log,
+            self.pull.confirmations(monotonic_s()),
             self._storing,
         )
         try:
@@ -158,7 +141,7 @@ class PeerLink:
                 await self._contact()
             except (Unavailable, InputError) as error:
                 self._note_loss(str(error))
-            self.incarnation = ""
+            self.pull.lost()
             await asyncio.sleep(RETRY_S)
 
     def _note_loss(self, reason: str) -> None:
@@ -172,8 +155,10 @@ class PeerLink:
         hello = await self._hello()
         self._resume(hello)
         head = await self.head()
+        if self.pull.is_void(head.incarnation):
+            raise Unavailable(f"{self.region} has started again")
         await self._back_fill(head)
-        await self._confirm_all(head.incarnation)
+        await self._confirm_all()
         pulls = [
             asyncio.create_task(self._pull_log()),
             asyncio.create_task(self._pull_bus()),
@@ -187,7 +172,7 @@ class PeerLink:
             await end(pulls)
 
     async def _hello(self) -> protocol.HelloReply:
-        request = protocol.HelloRequest(self.progress.log, self.progress.bus)
+        request = protocol.HelloRequest(self.pull.log, self.pull.bus)
         return await self._ask("hello", request, protocol.HelloReply)
 
     async def head(self) -> protocol.HeadReply:
@@ -210,11 +195,7 @@ class PeerLink:
         return protocol.decode(reply.data, kind)
 
     def _resume(self, hello: protocol.HelloReply) -> None:
-        if hello.log_after == 0:
-            self.progress.log = Cursor(hello.incarnation)
-        if hello.bus_after == 0:
-            self.progress.bus = Cursor(hello.incarnation)
-        self.incarnation = hello.incarnation
+        self.pull.resume(hello.incarnation, hello.log_after, hello.bus_after)
         self._loss = ""
         extra = {
             "action": "contact",
@@ -255,10 +236,9 @@ class PeerLink:
         self._storing = True
         return risen
 
-    async def _confirm_all(self, incarnation: str) -> None:
+    async def _confirm_all(self) -> None:
         """Say once per contact what we hold of every writer, not only of those that move."""
-        self.incarnation = incarnation
-        self._confirm(self._copies.held[self.region].snapshot())
+        self.pull.confirm(self._copies.held[self.region].snapshot(), monotonic_s())
         await self.report()
 
     def _follow(
@@ -281,24 +261,17 @@ class PeerLink:
                     return
                 await self._store.merge(theirs)
 
-        async for entries in self._follow(streams.LOG, self.progress.log.sequence):
+        async for entries in self._follow(streams.LOG, self.pull.log.sequence):
             await asyncio.gather(*(merge(entry) for entry in entries))
             last = entries[-1]
-            self.progress.log = Cursor(self.incarnation, last.sequence, entry_id(last))
-            await self._progressed("log", self.progress.log)
+            await self._progressed("log", self.pull.took_log(last.sequence, entry_id(last)))
 
     async def _pull_bus(self) -> None:
         stream = streams.bus(self.region)
-        async for entries in self._follow(stream, self.progress.bus.sequence):
-            self._confirm(await self._copy(self.region, entries))
+        async for entries in self._follow(stream, self.pull.bus.sequence):
+            self.pull.confirm(await self._copy(self.region, entries), monotonic_s())
             last = entries[-1]
-            self.progress.bus = Cursor(self.incarnation, last.sequence, entry_id(last))
-            await self._progressed("bus", self.progress.bus)
-
-    def _confirm(self, numbers: dict[str, int]) -> None:
-        until_s = asyncio.get_running_loop().time() + CONFIRM_REPEAT_S
-        for writer, number in numbers.items():
-            self.progress.confirmed[writer] = (number, until_s)
+            await self._progressed("bus", self.pull.took_bus(last.sequence, entry_id(last)))
 
     async def _progressed(self, stream: str, cursor: Cursor) -> None:
         self._unsaved[stream] = cursor
@@ -324,7 +297,7 @@ class PeerLink:
             await self._copies.look_again(head.writers)
             if self._is_level(head):
                 return
-            if self.incarnation not in ("", head.incarnation):
+            if self.pull.is_void(head.incarnation):
                 raise Unavailable(f"{self.region} has started again")
             moved, lost = self._moved, self._lost
             waits = [asyncio.create_task(each.wait()) for each in (moved, lost)]
@@ -332,9 +305,5 @@ class PeerLink:
             await end(waits)
 
     def _is_level(self, head: protocol.HeadReply) -> bool:
-        log = self.progress.log
-        return (
-            log.incarnation == head.incarnation
-            and log.sequence >= head.log_sequence
-            and self._copies.held[self._own].covers(head.writers)
-        )
+        own_bus = self._copies.held[self._own]
+        return self.pull.is_level(head.incarnation, head.log_sequence, head.writers, own_bus)

@@ -22,6 +22,7 @@ from isthmus.adapters.lake import Lake
 from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.config import RegionConfig
+from isthmus.core.admission import Absence
 from isthmus.core.alone import AloneKeeper, AloneState
 from isthmus.core.cursor import keeps_incarnation
 from isthmus.core.stamp import StampClock
@@ -75,10 +76,7 @@ class Services:
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
         self.gateways: dict[str, tuple[float, protocol.GatewayStats]] = {}
-        #: Whether this region has been level with its peers since it last was absent.
-        self._current = False
-        self._absent_since_s = monotonic_s()
-        self._ticked_s = monotonic_s()
+        self._absence = Absence(config.alone_after_s, config.alone_start_s, monotonic_s())
 
     def _keeper(self, state: AloneState) -> AloneKeeper:
         config = self.config
@@ -137,7 +135,7 @@ class Services:
 
     async def _peer_cursors(self) -> list[protocol.CursorsReply]:
         """How far the reachable peers have pulled from us; waits for one as long as for a start."""
-        while monotonic_s() - self._absent_since_s < self.config.alone_start_s:
+        while monotonic_s() - self._absence.since_s < self.config.alone_start_s:
             asked = [link.cursors() for link in self.links.values()]
             replies = await asyncio.gather(*asked, return_exceptions=True)
             found = [each for each in replies if isinstance(each, protocol.CursorsReply)]
@@ -186,19 +184,14 @@ class Services:
             await asyncio.sleep(min(HEARTBEAT_S, left_s) if left_s > 0 else HEARTBEAT_S)
 
     def _notice_pause(self) -> None:
-        now_s = monotonic_s()
-        paused_s = now_s - self._ticked_s
-        self._ticked_s = now_s
-        if paused_s > self.config.alone_after_s:
-            # The others may have gone on without us: what we know is old until we asked again.
-            self._current = False
-            self._absent_since_s = now_s
+        paused_s = self._absence.tick(monotonic_s())
+        if paused_s:
             extra = {"action": "paused", "paused_s": round(paused_s, 1)}
             _log.warning("this process was paused", extra=extra)
 
     async def _decide_alone(self) -> None:
         seen = self.lake.seen[self.config.region]
-        confirmed = self.promises.confirmed()
+        confirmed = self.promises.peers.confirmed()
         decision = self.keeper.tick(monotonic_s(), now_ms(), seen, confirmed)
         if decision is None or (decision[0].alone and self.config.alone == "refuse"):
             return
@@ -231,17 +224,10 @@ class Services:
     async def _catch_up(self) -> int:
         while True:
             asked = [self._catch_up_with(link) for link in self.links.values()]
-            answers = await asyncio.gather(*asked)
-            if all(answer is not False for answer in answers) and self._may_serve(answers):
-                self._current = True
+            levels = await asyncio.gather(*asked)
+            if self._absence.may_serve(levels, monotonic_s()):
                 return await self.store.log.head()
             await asyncio.sleep(RETRY_S)
-
-    def _may_serve(self, answers: list[bool | None]) -> bool:
-        waited_s = monotonic_s() - self._absent_since_s
-        return (
-            any(answers) or not self.links or self._current or waited_s > self.config.alone_start_s
-        )
 
     async def _catch_up_with(self, link: PeerLink) -> bool | None:
         """True when level with it, False to try again, None if it cannot be reached."""
@@ -250,7 +236,7 @@ class Services:
             async with asyncio.timeout(CATCH_UP_ATTEMPT_S):
                 await link.level_with(head)
         except (Unavailable, TimeoutError):
-            reachable = self.promises.heard_within(link.region, monotonic_s(), REACHABLE_S)
+            reachable = self.promises.peers.heard_within(link.region, monotonic_s(), REACHABLE_S)
             return False if reachable else None
         return True
 

@@ -1,0 +1,45 @@
+"""A region's items in the memory of one process, fed by the region's own change log."""
+
+from __future__ import annotations
+
+from isthmus.core import item as items
+from isthmus.core.item import Item
+from isthmus.core.view import View
+from isthmus.errors import InputError
+
+
+class LogView:
+    """The view, the revision of each item in it, and the log's position that it has reached."""
+
+    def __init__(self) -> None:
+        self.view = View()
+        #: Everything in the log up to here is applied.
+        self.position = 0
+        self._revisions: dict[tuple[str, str], int] = {}
+
+    def get(self, kind: str, key: str) -> Item:
+        """The present version, or an empty item."""
+        return self.view.get(kind, key) or Item(kind, key)
+
+    def revision(self, kind: str, key: str) -> int:
+        """The log's revision of an item, 0 where it has none."""
+        return self._revisions.get((kind, key), 0)
+
+    def take(self, sequence: int, kind: str, key: str, payload: bytes) -> frozenset[str]:
+        """Take the log's next entry; return the principals whose rights may change.
+
+        Raises InputError where it is not the item that its place says. The position has moved on
+        nevertheless: it would be the same for everybody, and nobody must wait for it.
+        """
+        self.position = sequence
+        if sequence <= self.revision(kind, key):
+            return frozenset()
+        item = items.decode(payload)
+        if (item.kind, item.key) != (kind, key):
+            raise InputError(f"it is {item.kind} {item.key[:80]!r}")
+        return self.apply(item, sequence)
+
+    def apply(self, item: Item, revision: int) -> frozenset[str]:
+        """Take one newer version in."""
+        self._revisions[item.kind, item.key] = revision
+        return self.view.apply(item)

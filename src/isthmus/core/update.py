@@ -1,0 +1,77 @@
+"""One write of one item: proposed from the newest version, and again if somebody else was first.
+
+The log takes a version only over the revision that its writer saw, so several processes may write
+one region's log. ``Merge`` is the same for a peer's version, and lists what its join discards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from isthmus.core import item as items
+from isthmus.core import registry
+from isthmus.core.item import Conflict, Item
+from isthmus.core.log_view import LogView
+from isthmus.errors import Unavailable
+
+#: A write that loses its compare-and-set this often meets something that is not contention.
+ATTEMPTS_MAX = 50
+Change = Callable[[Item], Item | None]
+
+
+class Update:
+    """Until ``proposal`` answers None: put what it answers over ``revision``, and tell."""
+
+    def __init__(self, log: LogView, kind: str, key: str, change: Change) -> None:
+        self.item = log.get(kind, key)
+        #: Of ``item``; 0 where there is none yet.
+        self.revision = log.revision(kind, key)
+        self._log = log
+        self._change = change
+        self._attempts = 0
+        self._is_written = False
+
+    def proposal(self) -> Item | None:
+        """The version to write, or None where the item is as it should be.
+
+        Raises Unavailable when this was answered too often.
+        """
+        if self._is_written:
+            return None
+        wanted = self._change(self.item)
+        if wanted is None or (self.revision and wanted.encode() == self.item.encode()):
+            return None
+        self._attempts += 1
+        if self._attempts > ATTEMPTS_MAX:
+            name = f"{wanted.kind} {wanted.key!r}"
+            raise Unavailable(f"{name} changed {ATTEMPTS_MAX} times while it was being written")
+        return wanted
+
+    def stale(self, item: Item, revision: int) -> None:
+        """Somebody wrote first: this is what the log has now."""
+        self.item, self.revision = item, revision
+
+    def written(self, item: Item, revision: int) -> None:
+        """The proposal is in the log. Who writes reads his own writes: the view has it too."""
+        if revision > self._log.revision(item.kind, item.key):
+            self._log.apply(item, revision)
+        self.item, self.revision = item, revision
+        self._is_written = True
+
+
+class Merge(Update):
+    """Joins a peer's version into ours."""
+
+    def __init__(self, log: LogView, theirs: Item) -> None:
+        super().__init__(log, theirs.kind, theirs.key, self._join)
+        self._theirs = theirs
+        #: What the join had to discard though its writer knew no better.
+        self.conflicts: list[Conflict] = []
+
+    def _join(self, mine: Item) -> Item:
+        self.conflicts = items.conflicts(mine, self._theirs)
+        return items.join(mine, self._theirs)
+
+    def listings(self, log: LogView) -> list[Merge]:
+        """The writes that list the conflicts: the same items in every region."""
+        return [Merge(log, registry.conflict_item(each)) for each in self.conflicts]
