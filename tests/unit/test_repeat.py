@@ -139,6 +139,27 @@ def test_a_client_that_repeats_itself_keeps_the_greater_number_of_each_connectio
     assert len(default) == max(before, after)
 
 
+@given(st.data())
+def test_no_order_of_arrival_takes_two_of_one_connection_for_one(data):
+    """Copies on one connection are different messages, whatever comes late from another region."""
+    now_ms, connections = 0, []
+    for connection in range(data.draw(st.integers(1, 4))):
+        copies = []
+        for number in range(data.draw(st.integers(0, 4))):
+            now_ms += data.draw(st.sampled_from((1, IN_DOUBT_MS + 1)))
+            copies.append(Copy(connection, number, b"closed", now_ms))
+        connections.append(copies)
+    default, _ = view(interleaved(data.draw, connections))
+    assert len(default) >= max(len(copies) for copies in connections)
+
+
+def test_what_comes_late_is_not_taken_for_a_repeat_twice():
+    first, second = Copy(0, 0, b"closed", 0), Copy(0, 1, b"closed", IN_DOUBT_MS + 1)
+    after = Copy(1, 0, b"closed", IN_DOUBT_MS + 2)
+    default, _ = view([after, first, second])
+    assert len(default) == 2
+
+
 @given(st.integers(1, 50), st.integers(0, 3))
 def test_a_sensor_that_says_closed_once_a_minute_loses_at_most_one_for_each_connection(n, more):
     copies = [

@@ -5,18 +5,20 @@ id tells it from something new (docs/correctness.md, section 1). So nothing is e
 may be a repeat is marked with the message it may repeat, the default view collapses marked copies,
 and the raw view keeps them.
 
-Without an identity, the rule is: *the n-th copy of a content at the opening of a connection may
-repeat the n-th copy at the closing of an earlier one of that client*. A client resends first of all
-after it connected, and only what was among the last messages of the connection that it lost; copies
-on one connection are always different messages, because nobody repeats on a living connection.
-Thereby a sensor that says "closed" once a minute loses nothing in the default view. Which copy is
-marked depends on the order of arrival; how many remain does not.
+Without an identity, the rule is: *a copy at the opening of a connection may repeat a copy of the
+same content at the closing of an earlier one of that client*, one of each, so that copies of one
+message form a chain with at most one copy on every connection. A client resends first of all after
+it connected, and only what was among the last messages of the connection that it lost; copies on
+one connection are always different messages, because nobody repeats on a living connection.
+Thereby a sensor that says "closed" once a minute loses nothing in the default view, and no order of
+arrival makes fewer messages of what one connection carried.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict, deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 #: Unacknowledged publishes that one connection may have (AWS IoT's limit, which the gateway keeps).
@@ -31,47 +33,99 @@ CLIENTS_MAX = 10_000
 Position = str
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Entry:
+    """One copy. ``is_opening``: it was among the first messages of its connection."""
+
     content: bytes
     position: Position
     at_ms: int
+    is_opening: bool = False
+    chain: _Chain | None = None
 
 
 @dataclass(slots=True)
 class _Connection:
-    """The first and the last messages of one connection, by content."""
+    """The first and the last messages of one connection."""
 
+    name: str
     first: list[_Entry] = field(default_factory=list)
     last: deque[_Entry] = field(default_factory=deque)
 
-    def add(self, entry: _Entry) -> None:
+    def add(self, entry: _Entry) -> list[_Entry]:
+        """Take the next message; return those that can be in doubt no longer."""
         if len(self.first) < IN_DOUBT_MAX:
+            entry.is_opening = True
             self.first.append(entry)
-            return
+            return []
         self.last.append(entry)
+        gone = []
         while len(self.last) > IN_DOUBT_MAX or entry.at_ms - self.last[0].at_ms > IN_DOUBT_MS:
-            self.last.popleft()
+            gone.append(self.last.popleft())
+        return gone
 
     @property
     def began_ms(self) -> int:
         return self.first[0].at_ms
 
-    def opening(self, content: bytes) -> list[_Entry]:
-        """Copies that may repeat something of an earlier connection."""
-        return [each for each in self.first if each.content == content]
+    def may_be_repeated(self, entry: _Entry) -> bool:
+        """Whether a copy can have been unacknowledged when the connection ended."""
+        return entry.at_ms >= (self.last or self.first)[-1].at_ms - IN_DOUBT_MS
 
-    def closing(self, content: bytes) -> list[_Entry]:
-        """Copies that can have been unacknowledged when the connection ended."""
-        since_ms = (self.last or self.first)[-1].at_ms - IN_DOUBT_MS
-        recent = (*self.first, *self.last)
-        return [each for each in recent if each.content == content and each.at_ms >= since_ms]
+
+@dataclass(slots=True, eq=False)
+class _Chain:
+    """Copies of one message, at most one on every connection."""
+
+    original: Position
+    copies: dict[str, _Entry] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
 class _Client:
     connections: OrderedDict[str, _Connection] = field(default_factory=OrderedDict)
+    chains: dict[bytes, list[_Chain]] = field(default_factory=dict)
     ids: OrderedDict[str, Position] = field(default_factory=OrderedDict)
+
+    def connection(self, name: str) -> _Connection:
+        own = self.connections.get(name)
+        if own is None:
+            own = self.connections[name] = _Connection(name)
+            if len(self.connections) > CONNECTIONS_PER_CLIENT:
+                _, oldest = self.connections.popitem(last=False)
+                self.forget(oldest, [*oldest.first, *oldest.last])
+        return own
+
+    def forget(self, connection: _Connection, entries: Iterable[_Entry]) -> None:
+        """Nothing can repeat these any more, nor are they repeats of anything to come."""
+        for entry in entries:
+            chain = entry.chain
+            assert chain is not None
+            del chain.copies[connection.name]
+            if not chain.copies:
+                chains = self.chains[entry.content]
+                chains.remove(chain)
+                if not chains:
+                    del self.chains[entry.content]
+
+    def fits(self, chain: _Chain, own: _Connection, entry: _Entry) -> bool:
+        """Whether a copy may be of the chain's message, by its neighbours in time."""
+        if own.name in chain.copies:
+            return False
+        others = sorted(
+            (self.connections[name] for name in chain.copies), key=lambda each: each.began_ms
+        )
+        earlier = [each for each in others if each.began_ms <= own.began_ms]
+        later = [each for each in others if each.began_ms > own.began_ms]
+        if earlier:
+            before = earlier[-1]
+            if not (entry.is_opening and before.may_be_repeated(chain.copies[before.name])):
+                return False
+        if later:
+            after = later[0]
+            if not (chain.copies[after.name].is_opening and own.may_be_repeated(entry)):
+                return False
+        return True
 
 
 class RepeatIndex:
@@ -118,19 +172,15 @@ def _by_identity(held: _Client, identity: str, position: Position) -> Position |
 
 
 def _by_content(held: _Client, connection: str, entry: _Entry) -> Position | None:
-    own = held.connections.get(connection)
-    if own is None:
-        own = held.connections[connection] = _Connection()
-        if len(held.connections) > CONNECTIONS_PER_CLIENT:
-            held.connections.popitem(last=False)
-    own.add(entry)
-    for name, other in reversed(held.connections.items()):
-        if name == connection:
-            continue
-        if own.began_ms < other.began_ms:
-            mine, theirs = own.closing(entry.content), other.opening(entry.content)
-        else:
-            mine, theirs = own.opening(entry.content), other.closing(entry.content)
-        if mine and mine[-1] is entry and len(theirs) >= len(mine):
-            return theirs[len(mine) - 1].position
-    return None
+    own = held.connection(connection)
+    gone = own.add(entry)
+    chains = held.chains.setdefault(entry.content, [])
+    chain = next((each for each in chains if held.fits(each, own, entry)), None)
+    is_repeat = chain is not None
+    if chain is None:
+        chain = _Chain(entry.position)
+        chains.append(chain)
+    chain.copies[connection] = entry
+    entry.chain = chain
+    held.forget(own, gone)
+    return chain.original if is_repeat else None
