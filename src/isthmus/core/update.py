@@ -6,7 +6,7 @@ one region's log. ``Merge`` is the same for a peer's version, and lists what its
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from isthmus.core import item as items
 from isthmus.core import registry
@@ -20,7 +20,7 @@ Change = Callable[[Item], Item | None]
 
 
 class Update:
-    """Until ``proposal`` answers None: put what it answers over ``revision``, and tell."""
+    """Until ``proposal`` answers None: write ``first``, put what it answers, and tell."""
 
     def __init__(self, log: LogView, kind: str, key: str, change: Change) -> None:
         self.item = log.get(kind, key)
@@ -29,14 +29,15 @@ class Update:
         self._log = log
         self._change = change
         self._attempts = 0
-        self._is_written = False
+        #: Whether anything was written at all.
+        self.is_written = False
 
     def proposal(self) -> Item | None:
         """The version to write, or None where the item is as it should be.
 
         Raises Unavailable when this was answered too often.
         """
-        if self._is_written:
+        if self.is_written:
             return None
         wanted = self._change(self.item)
         if wanted is None or (self.revision and wanted.encode() == self.item.encode()):
@@ -47,16 +48,24 @@ class Update:
             raise Unavailable(f"{name} changed {ATTEMPTS_MAX} times while it was being written")
         return wanted
 
+    def first(self) -> Sequence[Update]:
+        """What must be written before the proposal, so that no crash can lose it."""
+        return ()
+
     def stale(self, item: Item, revision: int) -> None:
         """Somebody wrote first: this is what the log has now."""
-        self.item, self.revision = item, revision
+        self._seen(item, revision)
 
     def written(self, item: Item, revision: int) -> None:
-        """The proposal is in the log. Who writes reads his own writes: the view has it too."""
+        """The proposal is in the log."""
+        self._seen(item, revision)
+        self.is_written = True
+
+    def _seen(self, item: Item, revision: int) -> None:
+        # Who writes reads what he built on, and his own writes: the view has them too.
         if revision > self._log.revision(item.kind, item.key):
             self._log.apply(item, revision)
         self.item, self.revision = item, revision
-        self._is_written = True
 
 
 class Merge(Update):
@@ -72,6 +81,9 @@ class Merge(Update):
         self.conflicts = items.conflicts(mine, self._theirs)
         return items.join(mine, self._theirs)
 
-    def listings(self, log: LogView) -> list[Merge]:
-        """The writes that list the conflicts: the same items in every region."""
-        return [Merge(log, registry.conflict_item(each)) for each in self.conflicts]
+    def first(self) -> list[Update]:
+        """The writes that list the conflicts: the same items in every region.
+
+        Once the join is written nobody finds the conflict again.
+        """
+        return [Merge(self._log, registry.conflict_item(each)) for each in self.conflicts]

@@ -33,6 +33,8 @@ class ItemStore(LogView):
 
     async def _perform(self, update: Update) -> tuple[Item, int]:
         while (wanted := update.proposal()) is not None:
+            for each in update.first():
+                await self._perform(each)
             try:
                 written = await self.log.put(wanted, update.revision)
             except StaleRevision:
@@ -47,8 +49,6 @@ class ItemStore(LogView):
         merge = Merge(self, theirs)
         before = merge.revision
         _, after = await self._perform(merge)
-        for listing in merge.listings(self):
-            await self._perform(listing)
         for each in merge.conflicts:
             extra = {"action": "conflict", "item": f"{each.kind}/{each.key}{each.path}"}
             _log.warning("two regions wrote the same field at once", extra=extra)
