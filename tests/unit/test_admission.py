@@ -111,39 +111,48 @@ def absence() -> Absence:
 )
 def test_a_region_that_starts_serves_when_level_with_a_peer_and_behind_none(levels, serves):
     each = absence()
-    assert each.may_serve(levels, 101.0) == serves
+    assert each.may_serve(levels, 1, 101.0) == serves
     assert each.is_over == serves
 
 
 def test_a_region_that_reaches_nobody_serves_after_a_while():
     each = absence()
-    assert not each.may_serve([None], 130.0)
-    assert each.may_serve([None], 130.1)
+    assert not each.may_serve([None], 1, 130.0)
+    assert each.may_serve([None], 1, 130.1)
 
 
 def test_no_wait_makes_up_for_being_behind_a_peer_that_answers():
-    assert not absence().may_serve([False], 1000.0)
-    assert not absence().may_serve([None, False], 1000.0)
+    assert not absence().may_serve([False], 1, 1000.0)
+    assert not absence().may_serve([None, False], 1, 1000.0)
 
 
 def test_who_was_level_once_goes_on_without_peers_but_not_behind_one():
     each = absence()
-    assert each.may_serve([True], 101.0)
-    assert each.may_serve([None], 102.0)
-    assert not each.may_serve([False], 103.0)
-    assert each.may_serve([None], 104.0)
+    assert each.may_serve([True], 1, 101.0)
+    assert each.may_serve([None], 1, 102.0)
+    assert not each.may_serve([False], 1, 103.0)
+    assert each.may_serve([None], 1, 104.0)
 
 
 def test_a_pause_begins_a_new_absence():
     each = absence()
-    assert each.may_serve([True], 100.5)
+    assert each.may_serve([True], 1, 100.5)
     assert each.tick(101.0) == 0.0
     assert each.tick(102.5) == 1.5
     assert not each.is_over
-    assert not each.may_serve([None], 102.6)
+    assert not each.may_serve([None], 2, 102.6)
     # The wait begins anew: nobody knows what happened meanwhile.
-    assert not each.may_serve([None], 132.5)
-    assert each.may_serve([None], 132.6)
+    assert not each.may_serve([None], 2, 132.5)
+    assert each.may_serve([None], 2, 132.6)
+
+
+def test_what_was_asked_before_a_pause_does_not_end_the_absence_after_it():
+    each = absence()
+    asked = each.number
+    each.tick(110.0)
+    assert not each.may_serve([True], asked, 110.1)
+    assert not each.is_over
+    assert each.may_serve([True], each.number, 110.2)
 
 
 def test_a_pause_counts_from_the_start_and_only_beyond_its_limit():
@@ -176,7 +185,7 @@ def test_a_region_serves_alone_only_if_it_was_level_or_waited_since_its_newest_a
             assert each.tick(now_s) == (value if value > 1.0 else 0.0)
             history += [("absent", now_s)] if value > 1.0 else []
             continue
-        served = each.may_serve(value, now_s)
+        served = each.may_serve(value, each.number, now_s)
         newest = max(n for n, (happened, _) in enumerate(history) if happened == "absent")
         served_since = any(happened == "served" for happened, _ in history[newest:])
         if False in value:

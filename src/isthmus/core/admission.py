@@ -30,6 +30,8 @@ class Absence:
     #: Without any peer a region serves after this long.
     alone_start_s: float
     since_s: float
+    #: Counts the absences: what was asked before the newest one ends nothing.
+    number: int = 1
     is_over: bool = False
     _ticked_s: float = 0.0
 
@@ -43,16 +45,17 @@ class Absence:
         if paused_s <= self.pause_limit_s:
             return 0.0
         self.is_over = False
+        self.number += 1
         self.since_s = now_s
         return paused_s
 
-    def may_serve(self, levels: Sequence[bool | None], now_s: float) -> bool:
+    def may_serve(self, levels: Sequence[bool | None], asked: int, now_s: float) -> bool:
         """Decide after asking every peer, and note the end of the absence.
 
         A level is True for a peer that we are level with, False for one that we are behind, and
-        None for one that cannot be reached.
+        None for one that cannot be reached. ``asked`` is ``number`` as it was before asking.
         """
-        if any(level is False for level in levels):
+        if asked != self.number or any(level is False for level in levels):
             return False
         waited = now_s - self.since_s > self.alone_start_s
         if not (any(levels) or not levels or self.is_over or waited):

@@ -108,6 +108,7 @@ class Api:
 
     async def _register(self, request: web.Request) -> web.Response:
         body = _body(await request.read(), Registration)
+        await self._services.be_current()
         identities = _check(body, self._services.store.view)
         made, written = await self._write_policies(body)
         limit = asyncio.Semaphore(WRITES_AT_ONCE)
@@ -159,6 +160,7 @@ class Api:
             raise InputError(f"id is {identity[:80]!r}: not 64 lowercase hex digits")
         item, revision = await self._update(registry.CERTIFICATE, identity, _revoked)
         status = registry.certificate_status(item)
+        # Not only of a region that is current: what takes rights away is right whatever was missed.
         return _json({"id": identity, "status": status, **await self._kept(revision)})
 
     async def _update(

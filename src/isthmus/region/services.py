@@ -221,11 +221,31 @@ class Services:
         async with asyncio.timeout(CATCH_UP_S):
             return await self._catch_up()
 
+    async def be_current(self) -> None:
+        """Return once this region has been level with its peers since it last was absent.
+
+        Raises Unavailable when that takes too long: who answers before would show versions that
+        are older than those shown already, and write over what he has not seen.
+        """
+        self._notice_pause()
+        if self._absence.is_over:
+            return
+        try:
+            await self.catch_up()
+        except TimeoutError:
+            raise Unavailable(
+                "this region is catching up with its peers",
+                hint="send the request again, or to another region",
+            ) from None
+
     async def _catch_up(self) -> int:
         while True:
+            absence = self._absence.number
             asked = [self._catch_up_with(link) for link in self.links.values()]
             levels = await asyncio.gather(*asked)
-            if self._absence.may_serve(levels, monotonic_s()):
+            # After a thaw nothing says that the heartbeat is the first to run.
+            self._notice_pause()
+            if self._absence.may_serve(levels, absence, monotonic_s()):
                 return await self.store.log.head()
             await asyncio.sleep(RETRY_S)
 
