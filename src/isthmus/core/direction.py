@@ -72,15 +72,15 @@ class Direction:
         return joined if joined != self.route else None
 
     def _listen_to_intents(self, states: Iterable[SiteState], now_ms: int) -> None:
+        self.intents = {
+            name: intent for name, intent in self.intents.items() if intent.expires_ms > now_ms
+        }
         for theirs in (intent for state in states for intent in state.intents):
             mine = self.intents.get(theirs.id)
             if mine is not None:
                 self.intents[theirs.id] = join_intents(mine, theirs)
             elif theirs.expires_ms > now_ms and len(self.intents) < INTENTS_MAX:
                 self.intents[theirs.id] = theirs
-        self.intents = {
-            name: intent for name, intent in self.intents.items() if intent.expires_ms > now_ms
-        }
 
     def judge(self, heard: Mapping[str, SiteState]) -> list[Verdict]:
         """Count the votes of each region; answers the verdicts whose health changed."""
@@ -135,6 +135,10 @@ class Direction:
         """
         intents = [*self.intents.values(), *((request,) if request else ())]
         decision = decide(self.route, self.verdicts, sites_heard, self._rules, intents, now_ms)
+        if request and request.kind != "move" and len(self.intents) >= INTENTS_MAX:
+            # Others were heard of since ``answer``; one more, and no peer would take our state.
+            refused = {**decision.refused, request.id: f"{INTENTS_MAX} intents are known already."}
+            return Decision(None, decision.reason, refused)
         if request and request.kind != "move" and request.id not in decision.refused:
             self.intents[request.id] = request
         return decision

@@ -106,9 +106,16 @@ def _standing(route: Route, preference: Sequence[str]) -> tuple[int, int, bytes]
 
 
 def join_intents(mine: Intent, theirs: Intent) -> Intent:
-    """Merge two versions of one intent: lifted once is lifted, else the greater bytes win."""
-    kept = max(mine, theirs, key=lambda each: msgspec.json.encode(each, order="deterministic"))
-    return msgspec.structs.replace(kept, lifted=mine.lifted or theirs.lifted)
+    """Merge two versions of one intent: lifted once is lifted, and the later expiry holds.
+
+    So a lift lasts as long as any version that it lifts. Of the rest the greater bytes win.
+    """
+    both = {
+        "lifted": mine.lifted or theirs.lifted,
+        "expires_ms": max(mine.expires_ms, theirs.expires_ms),
+    }
+    versions = [msgspec.structs.replace(each, **both) for each in (mine, theirs)]
+    return max(versions, key=lambda each: msgspec.json.encode(each, order="deterministic"))
 
 
 def decide(
