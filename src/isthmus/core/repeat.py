@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 IN_DOUBT_MAX = 100
 #: A publish is answered within the promise's 10 s or its connection is closed; one more for skew.
 IN_DOUBT_MS = 11_000
-CONNECTIONS_PER_CLIENT = 4
+#: A region that lost its disk reads its streams one after another: hours apart can meet here.
+CONNECTIONS_PER_CLIENT = 16
 IDS_PER_CLIENT = 1_000
 CLIENTS_MAX = 10_000
 
