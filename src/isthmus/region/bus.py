@@ -52,6 +52,8 @@ class BusCopies:
         self.held: dict[str, Watermarks] = defaultdict(Watermarks)
         #: The last sequence of each stream that we append to.
         self._ends: dict[str, int] = {}
+        #: Every peer may fill up our own stream: one after another, or each would meet the other's.
+        self._storing: dict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         #: Streams of which a write failed: what they hold is read again before the next one.
         self._unsure: set[str] = set()
 
@@ -95,6 +97,10 @@ class BusCopies:
 
         Raises Unavailable when any of it could not be stored; then nothing is confirmed.
         """
+        async with self._storing[origin]:
+            return await self._store(origin, entries)
+
+    async def _store(self, origin: str, entries: list[Entry]) -> dict[str, int]:
         try:
             if origin in self._unsure:
                 await self._load(origin)

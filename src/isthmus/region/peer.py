@@ -207,10 +207,9 @@ class PeerLink:
 
     async def _back_fill(self, head: protocol.HeadReply) -> None:
         """Fetch batches of our own that the peer has and our restored or wiped disk lacks."""
-        held = self._copies.held[self._own]
         await self._copies.look_again(head.writers)
         for writer, number in sorted(head.writers.items()):
-            if held.get(writer) >= number:
+            if self._copies.held[self._own].get(writer) >= number:
                 continue
             subject = streams.bus_subject(self._own, writer)
             try:
@@ -220,11 +219,11 @@ class PeerLink:
                 raise Unavailable(f"{self.region} does not send {subject}") from None
 
     async def _fetch(self, subject: str, writer: str, number: int) -> None:
-        held = self._copies.held[self._own]
         async with aclosing(self._follow(streams.bus(self._own), 0, subject)) as batches:
             async for entries in batches:
                 await self._copy(self._own, entries)
-                if held.get(writer) >= number:
+                # Asked each time: what is held is read anew when a write has failed.
+                if self._copies.held[self._own].get(writer) >= number:
                     return
 
     async def _copy(self, origin: str, entries: list[Entry]) -> dict[str, int]:
