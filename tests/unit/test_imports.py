@@ -35,6 +35,7 @@ OURS = {
     "device": {"core", "wire", "errors", "ports", "adapters"},
     "director": {"core", "wire", "errors", "ports", "adapters", "config", "protocol"},
     "region": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "tasks"},
+    "sim": {"core", "wire", "errors", "ports", "protocol"},
     "gateway": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "region"},
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "cli", "testing", "__main__"}
@@ -114,6 +115,22 @@ def test_the_core_has_no_clock_no_chance_and_no_io(module):
     assert called & CLOCKS == set()
     names = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
     assert names & {"open", "input"} == set()
+
+
+@pytest.mark.parametrize("module", [each for each in MODULES if package(each) == "sim"])
+def test_the_simulation_has_no_time_and_no_chance_but_its_own(module):
+    """Chance comes from seeds: random.Random, made of a text that begins with one."""
+    source = MODULES[module].read_text()
+    reached_for = {name.split(".")[0] for name in imports(module)} & NOT_IN_CORE
+    assert reached_for <= {"random"}
+    used = {
+        node.attr
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "random"
+    }
+    assert used <= {"Random"}
 
 
 def _names_only(source: str, module: str, attribute: str) -> bool:

@@ -10,6 +10,7 @@ from isthmus import __version__
 from isthmus.cli.drill import drill
 from isthmus.cli.fleet import fleet_app
 from isthmus.cli.serve import serve
+from isthmus.cli.sim import sim
 from isthmus.cli.up import up
 from isthmus.errors import IsthmusError
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(drill)
 app.command()(up)
 app.command()(serve)
+app.command()(sim)
 app.add_typer(fleet_app, name="fleet")
 
 

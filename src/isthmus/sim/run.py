@@ -1,0 +1,67 @@
+"""Runs plans: one with its transcript, or as many as one likes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from isthmus.errors import IsthmusError
+from isthmus.sim import verdict
+from isthmus.sim.plan import END_S, HEALED_S, QUIET_S, Plan, make_plan
+from isthmus.sim.system import System
+from isthmus.sim.verbs import Verbs
+from isthmus.sim.watch import Violation
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one plan."""
+
+    seed: int
+    events: int
+    faults: Counter[str]
+    reached: Counter[str]
+    #: The invariant that did not hold, and how; empty for a clean run.
+    invariant: str = ""
+    text: str = ""
+    at_s: float = 0.0
+    lines: tuple[str, ...] = ()
+
+
+def run_seed(seed: int, *, transcript: bool = False) -> Outcome:
+    """Run the plan of a seed."""
+    return run_plan(make_plan(seed), transcript=transcript)
+
+
+def run_plan(plan: Plan, *, transcript: bool = False) -> Outcome:
+    """Run a plan to its end, or to the first promise that does not hold."""
+    system = System(plan, transcript=transcript)
+    invariant, text = "", ""
+    try:
+        _perform(system, plan)
+    except Violation as found:
+        invariant, text = found.invariant, found.text
+    except (IsthmusError, AssertionError, LookupError, TypeError, ValueError) as error:
+        # The core refuses by itself what it can see is wrong; that is a finding as well.
+        invariant, text = "the-core-holds", f"{type(error).__name__}: {error}"
+    world = system.world
+    if invariant:
+        world.say("watch", f"{invariant}: {text}")
+    lines = tuple(world.lines or ())
+    outcome = (plan.seed, world.events, world.faults, world.reached)
+    return Outcome(*outcome, invariant, text, world.now_s, lines)
+
+
+def _perform(system: System, plan: Plan) -> None:
+    verbs = Verbs(system)
+    system.start()
+    for step in plan.steps:
+        system.world.run(step.at_s)
+        verbs.do(step.verb, step.words)
+    system.world.run(END_S)
+    verbs.do("heal", ())
+    system.world.run(END_S + HEALED_S)
+    verdict.after_healing(system)
+    before = verdict.heads(system)
+    system.world.run(END_S + HEALED_S + QUIET_S)
+    verdict.zero_writes(system, before)

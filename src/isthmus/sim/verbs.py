@@ -1,0 +1,282 @@
+"""What can be done to a system: the verbs of plans and stories.
+
+Each takes words, as they stand in a plan. A fault that lasts takes its seconds last, and ends by
+itself; ``heal`` ends all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from isthmus.errors import InputError
+from isthmus.sim.network import Way
+from isthmus.sim.plan import FAULTS
+from isthmus.sim.site import Site
+
+if TYPE_CHECKING:
+    from isthmus.sim.system import System
+
+FAULTS_NAMED = frozenset(verb for verb, _, _ in FAULTS)
+
+
+class Verbs:
+    """Performs steps on one system."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._world = system.world
+        #: How to end each fault that lasts; one that was ended does nothing when asked again.
+        self._undo: dict[int, Callable[[], None]] = {}
+        self._made = 0
+
+    def do(self, verb: str, words: tuple[str, ...]) -> None:
+        """Perform one step. Raises InputError for a verb or words that there are not."""
+        method = getattr(self, f"do_{verb.replace('-', '_')}", None)
+        if method is None:
+            raise InputError(f"verb is {verb!r}", hint=f"one of {', '.join(names())}")
+        if verb in FAULTS_NAMED:
+            self._world.faults[verb] += 1
+            self._world.say("fault", " ".join((verb, *words)))
+        try:
+            method(*words)
+        except (TypeError, KeyError, ValueError) as error:
+            raise InputError(f"{verb} {' '.join(words)}: {error}") from error
+        self._system.watch.contacts_changed()
+
+    def do_heal(self) -> None:
+        """End every fault that lasts."""
+        self._world.say("fault", "everything heals")
+        for undo in list(self._undo.values()):
+            undo()
+
+    def _for(self, seconds: str, undo: Callable[[], None]) -> None:
+        self._made += 1
+        number = self._made
+
+        def once() -> None:
+            if self._undo.pop(number, None) is not None:
+                undo()
+                self._system.watch.contacts_changed()
+
+        self._undo[number] = once
+        self._world.at(self._world.now_s + float(seconds), None, once)
+
+    # Machines and processes
+
+    def do_kill(self, region: str, disk: str, seconds: str) -> None:
+        """The machine is gone, and comes back with its disk as it was, older, or empty."""
+        found = self._system.regions[region]
+        if not found.machine.is_up:
+            return
+        if disk in ("restored", "wiped") and not self._system.watch.may_destroy(region):
+            self._world.say("fault", f"{region}'s disk is spared: another one was just lost")
+            disk = "disk-kept"
+        if disk == "power-cut":
+            found.store.lose_power()
+        found.stop()
+        self._system.sites[region].process.end()
+        if disk == "wiped":
+            found.store.wipe()
+        elif disk == "restored" and not found.restore():
+            disk = "disk-kept"
+        self._world.reached[f"restart-{disk}"] += 1
+        if disk in ("restored", "wiped"):
+            self._system.watch.destroyed(found)
+        self._for(seconds, partial(self._start, region))
+
+    def _start(self, region: str) -> None:
+        self._world.say("fault", f"{region} starts again")
+        self._system.regions[region].start()
+        self._restart_site(region)
+
+    def _restart_site(self, name: str) -> None:
+        old = self._system.sites[name]
+        if old.machine.is_up and not old.process.is_running:
+            self._system.sites[name] = Site(self._system, name, old.machine, old.recorded)
+
+    def do_freeze(self, region: str, seconds: str) -> None:
+        """Everything stands still, and goes on as if nothing had been."""
+        found = self._system.regions[region]
+        if not found.machine.is_up or found.is_frozen:
+            return
+        found.freeze()
+        self._system.sites[region].process.pause()
+        self._for(seconds, partial(self._thaw, region))
+
+    def _thaw(self, region: str) -> None:
+        self._system.regions[region].thaw()
+        self._system.sites[region].process.resume()
+
+    def do_kill_gateway(self, region: str, number: str) -> None:
+        found = self._system.regions[region]
+        if found.machine.is_up and not found.is_frozen:
+            found.restart_gateway(int(number) % len(found.gateways))
+
+    def do_kill_services(self, region: str) -> None:
+        found = self._system.regions[region]
+        if found.machine.is_up and not found.is_frozen:
+            found.restart_services()
+            self._system.watch.disturbed(region)
+
+    def do_kill_site(self, site: str, seconds: str) -> None:
+        self._system.sites[site].process.end()
+        self._for(seconds, partial(self._restart_site, site))
+
+    def do_restart_store(self, region: str) -> None:
+        found = self._system.regions[region]
+        if found.machine.is_up and not found.is_frozen:
+            found.restart_store()
+            self._system.watch.disturbed(region)
+
+    def do_pause_services(self, region: str, seconds: str) -> None:
+        process = self._system.regions[region].services.process
+        process.pause()
+        self._for(seconds, process.resume)
+
+    def do_pause_gateway(self, region: str, number: str, seconds: str) -> None:
+        gateways = self._system.regions[region].gateways
+        process = gateways[int(number) % len(gateways)].process
+        process.pause()
+        self._for(seconds, process.resume)
+
+    def do_pause_site(self, site: str, seconds: str) -> None:
+        process = self._system.sites[site].process
+        process.pause()
+        self._for(seconds, process.resume)
+
+    # Ways
+
+    def _ways(self, *pairs: tuple[str, str]) -> list[Way]:
+        return [self._system.net.way(source, target) for source, target in pairs]
+
+    def _places(self) -> list[str]:
+        return self._system.sites_named
+
+    def _cut(self, ways: list[Way], seconds: str) -> None:
+        fresh = [way for way in ways if not way.is_cut]
+        for way in fresh:
+            way.is_cut = True
+
+        def undo() -> None:
+            for way in fresh:
+                way.is_cut = False
+
+        self._for(seconds, undo)
+
+    def do_cut(self, one: str, other: str, seconds: str) -> None:
+        self._cut(self._ways((one, other), (other, one)), seconds)
+
+    def do_cut_one_way(self, source: str, target: str, seconds: str) -> None:
+        self._cut(self._ways((source, target)), seconds)
+
+    def do_isolate(self, site: str, seconds: str) -> None:
+        """Cut one place off from all others, but not from its devices."""
+        others = [each for each in self._places() if each != site]
+        pairs = [(site, each) for each in others] + [(each, site) for each in others]
+        self._cut(self._ways(*pairs), seconds)
+
+    def do_cut_client(self, client: str, region: str, seconds: str) -> None:
+        self._cut(self._ways((client, region), (region, client)), seconds)
+
+    def _spoil(self, one: str, other: str, name: str, value: float, seconds: str) -> None:
+        ways = self._ways((one, other), (other, one))
+        for way in ways:
+            setattr(way, name, value)
+
+        def undo() -> None:
+            for way in ways:
+                setattr(way, name, 0.0)
+
+        self._for(seconds, undo)
+
+    def do_lossy(self, one: str, other: str, share: str, seconds: str) -> None:
+        self._spoil(one, other, "loss", float(share), seconds)
+
+    def do_double(self, one: str, other: str, share: str, seconds: str) -> None:
+        self._spoil(one, other, "doubles", float(share), seconds)
+
+    def do_slow(self, one: str, other: str, extra: str, seconds: str) -> None:
+        self._spoil(one, other, "extra_s", float(extra), seconds)
+
+    # Disks and clocks
+
+    def do_fill_disk(self, region: str, seconds: str) -> None:
+        store = self._system.regions[region].store
+        store.is_full = True
+        self._for(seconds, partial(setattr, store, "is_full", False))
+
+    def do_slow_disk(self, region: str, extra: str, seconds: str) -> None:
+        store = self._system.regions[region].store
+        store.slow_s = float(extra)
+        self._for(seconds, partial(setattr, store, "slow_s", 0.0))
+
+    def do_back_up(self, region: str) -> None:
+        found = self._system.regions[region]
+        if found.machine.is_up:
+            found.back_up()
+
+    def do_jump_clock(self, region: str, milliseconds: str) -> None:
+        """Its processes notice when they start the next time."""
+        self._system.regions[region].machine.wall_offset_ms += int(milliseconds)
+
+    def do_drift_clock(self, region: str, rate: str) -> None:
+        self._system.regions[region].machine.drift(float(rate))
+
+    # People and devices
+
+    def do_publish(self, client: str, payload: str = "") -> None:
+        self._system.clients[client].publish(payload.encode() or None)
+
+    def do_publish_same(self, client: str) -> None:
+        """A content that was sent before and will be again, as a door's ``closed``."""
+        self._system.clients[client].publish(f"closed {client}".encode())
+
+    def do_publish_local(self, client: str) -> None:
+        """To a topic for which one region is enough."""
+        self._system.clients[client].publish(is_local=True)
+
+    def do_add(self, client: str, kind: str, region: str) -> None:
+        self._system.add_client(client, kind, region)
+
+    def do_set(self, client: str, name: str, value: str, region: str) -> None:
+        self._system.operators.set(client, name, value, region)
+
+    def do_set_everywhere(self, client: str, name: str, value: str) -> None:
+        """At every region in the same moment, each to a value of its own."""
+        for region in self._system.regions_named:
+            self._system.operators.set(client, name, f"{value}-{region}", region)
+
+    def do_delete(self, client: str, region: str) -> None:
+        self._system.operators.delete(client, region)
+
+    def do_revoke(self, client: str, region: str) -> None:
+        self._system.operators.change_certificate("revoke", client, region)
+
+    def do_deactivate(self, client: str, region: str) -> None:
+        self._system.operators.change_certificate("deactivate", client, region)
+
+    def do_activate(self, client: str, region: str) -> None:
+        self._system.operators.change_certificate("activate", client, region)
+
+    def do_detach(self, client: str, region: str) -> None:
+        self._system.operators.detach(client, region)
+
+    def do_attach(self, client: str, region: str) -> None:
+        self._system.operators.attach(client, region)
+
+    def do_move(self, target: str, site: str) -> None:
+        self._system.operators.intend("move", target, site, 5.0)
+
+    def do_pin(self, target: str, site: str, seconds: str) -> None:
+        self._system.operators.intend("pin", target, site, float(seconds))
+
+    def do_hold(self, site: str, seconds: str) -> None:
+        """Pause every change of the route."""
+        self._system.operators.intend("pause", "", site, float(seconds))
+
+
+def names() -> list[str]:
+    """Every verb."""
+    return sorted(each[3:].replace("_", "-") for each in dir(Verbs) if each.startswith("do_"))

@@ -1,0 +1,217 @@
+"""What can be said only at the end: after healing, and once nobody wants anything any more."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from isthmus.core import batch as batches
+from isthmus.core import lattice, registry
+from isthmus.core.confirm import Standing, Watermarks
+from isthmus.core.lattice import Live
+from isthmus.core.registry import CertificateStatus
+from isthmus.core.repeat import RepeatIndex
+from isthmus.sim.store import LOG, bus
+from isthmus.sim.watch import Violation
+
+if TYPE_CHECKING:
+    from isthmus.sim.system import System
+
+
+def after_healing(system: System) -> None:
+    """Everybody is served, and all regions and sites are of one mind. Raises Violation."""
+    _everybody_is_served(system)
+    _acknowledged_is_stored(system)
+    _default_view(system)
+    _equal_views(system)
+    _promised_writes_are_there(system)
+    _writes_win_or_are_listed(system)
+    _removals_hold(system)
+    _one_route_per_epoch(system)
+
+
+def heads(system: System) -> dict[str, int]:
+    """How much was ever written to each region's log."""
+    return {name: region.store.stream(LOG).last for name, region in system.regions.items()}
+
+
+def zero_writes(system: System, before: dict[str, int]) -> None:
+    """``zero-writes-after-full-exchange``."""
+    now = heads(system)
+    if now != before:
+        raise Violation("zero-writes-after-full-exchange", f"heads went from {before} to {now}")
+
+
+def _everybody_is_served(system: System) -> None:
+    """``everybody-is-served``: liveness, for whoever has the right to be."""
+    anywhere = system.regions_named[0]
+    view = system.regions[anywhere].services.log.view
+    gateways = [each for region in system.regions.values() for each in region.gateways]
+    for client in system.clients.values():
+        allowed = view.status(client.principal) is CertificateStatus.ACTIVE
+        policies = view.policies(client.principal)
+        allowed = allowed and any(not policy.contested for policy in policies)
+        if not allowed:
+            if any(gateway.serves(client.name) for gateway in gateways):
+                raise Violation("revoked-is-refused", f"{client.name} has no right and is served")
+            continue
+        if not client.is_connected:
+            raise Violation("everybody-is-served", f"{client.name} is not connected")
+        if len(client.outbox):
+            text = f"{client.name} waits for {len(client.outbox)} answers"
+            raise Violation("everybody-is-served", text)
+
+
+def _acknowledged_is_stored(system: System) -> None:
+    """``acknowledged-is-stored``, in every region by now."""
+    watch = system.watch
+    names = set(system.regions_named)
+    for payload in watch.acknowledged:
+        missing = names - watch.copies[payload]
+        if missing and payload not in watch.forfeited:
+            text = f"{payload.decode()} was acknowledged, and {sorted(missing)} lack it"
+            raise Violation("acknowledged-is-stored", text)
+
+
+def _default_view(system: System) -> None:
+    """``default-view``: once where messages differ or have an identity, and never less often."""
+    watch = system.watch
+    has_jumped = system.world.faults["jump-clock"] or system.world.faults["drift-clock"]
+    for region in system.regions_named:
+        default = _lake(system, region)
+        for payload in watch.acknowledged:
+            count = default[payload]
+            if payload in watch.forfeited or payload.startswith(b"closed"):
+                continue
+            text = f"{region}'s default view has {payload.decode()} {count} times"
+            if count < 1:
+                raise Violation("default-view-has-everything", text)
+            # Without an identity the order of connections is told by clocks.
+            if count > 1 and (payload.startswith(b"id ") or not has_jumped):
+                raise Violation("default-view-without-duplicates", text)
+        for (client, payload), by_connection in watch.same.items():
+            least = max(by_connection.values())
+            if default[payload] < least and not watch.acknowledged_alone.get(payload):
+                text = f"{region}: {client} sent {least} on one connection, {default[payload]} left"
+                raise Violation("default-view-has-everything", text)
+
+
+def _lake(system: System, region: str) -> Counter[bytes]:
+    """How often each content stands in a region's default view."""
+    index = RepeatIndex()
+    found: Counter[bytes] = Counter()
+    for origin in system.regions_named:
+        held = Watermarks()
+        for entry in system.regions[region].store.stream(bus(origin)).after(0, limit=10**9):
+            batch = batches.decode(entry.payload)
+            if held.advance(batch.writer, batch.number) is not Standing.NEW:
+                continue
+            for number, message in enumerate(batch.messages):
+                source = batch.sources[message.source]
+                marked = index.mark(
+                    source.client,
+                    source.principal,
+                    source.connection,
+                    message.topic,
+                    message.payload,
+                    message.id,
+                    f"{batch.writer}:{batch.number}:{number}",
+                    message.at_ms,
+                )
+                if marked is None:
+                    found[message.payload] += 1
+                else:
+                    system.world.reached["marked-as-repeat"] += 1
+    return found
+
+
+def _equal_views(system: System) -> None:
+    """``equal-views``: on the disks, and in the memory of every process."""
+    first, *others = system.regions_named
+    log = _log(system, first)
+    for name in others:
+        theirs = _log(system, name)
+        for at in sorted(log.keys() | theirs.keys()):
+            if log.get(at) != theirs.get(at):
+                text = f"{at} differs: {first} has {log.get(at)!r}, {name} has {theirs.get(at)!r}"
+                raise Violation("equal-views", text)
+    digest = system.regions[first].services.log.view.digest
+    for region in system.regions.values():
+        views = {region.services.who: region.services.log.view}
+        views |= {gateway.who: gateway.log.view for gateway in region.gateways}
+        for who, view in views.items():
+            if view.digest != digest:
+                raise Violation("equal-views", f"the memory of {who} differs")
+
+
+def _log(system: System, region: str) -> dict[tuple[str, str], bytes]:
+    entries = system.regions[region].store.stream(LOG).after(0, limit=10**9)
+    return {entry.subject: entry.payload for entry in entries}
+
+
+def _promised_writes_are_there(system: System) -> None:
+    """``acknowledged-is-stored``, of operators' writes; and versions are equal everywhere."""
+    for kind, key, actor, count in system.watch.promised:
+        for region in system.regions_named:
+            item = system.item(region, kind, key)
+            if item is None or item.vv.get(actor, 0) < count:
+                text = f"{region} lacks write {count} of {actor} to {kind} {key}"
+                raise Violation("acknowledged-is-stored", text)
+
+
+def _writes_win_or_are_listed(system: System) -> None:
+    """``later-writes-win`` over what they saw, and ``conflicts-are-listed`` where nobody saw.
+
+    Of items that were never deleted, whose other lives would make this another question.
+    """
+    promised = set(system.watch.promised)
+    region = system.regions_named[0]
+    listed = b"".join(
+        payload for (kind, _), payload in _log(system, region).items() if kind == registry.CONFLICT
+    ).decode()
+    for (kind, key, path), writes in system.watch.writes.items():
+        item = system.item(region, kind, key)
+        if item is None or key in system.watch.deleted:
+            continue
+        winner = dict(lattice.registers(item.fields)).get(path)
+        if winner is None:
+            # What only one region had is gone with its disk.
+            continue
+        won = next((each.item for each in writes if each.register.dot == winner.dot), None)
+        for write in writes:
+            register = write.register
+            if register.dot == winner.dot or register.value == winner.value:
+                continue
+            if write.dot not in promised:
+                # Nobody was told that a second region has it, and it may be gone with its disk.
+                continue
+            if write.item.saw(winner.dot):
+                text = f"{key}{path}: {register.value} was written over {winner.value} and lost"
+                raise Violation("later-writes-win", text)
+            is_newest = not any(each.item.saw(register.dot) for each in writes if each is not write)
+            if won and is_newest and register.dot not in listed:
+                text = f"{key}{path}: {register.value} gave way to {winner.value} unseen"
+                raise Violation("conflicts-are-listed", text)
+
+
+def _removals_hold(system: System) -> None:
+    """``removals-hold``: what a promised write removed never comes back from who was behind."""
+    promised = set(system.watch.promised)
+    region = system.regions_named[0]
+    for by, field, entry in system.watch.removals:
+        kind, key, _, _ = by
+        item = system.item(region, kind, key)
+        value = item.fields.get(field) if item else None
+        if by in promised and isinstance(value, Live) and entry in value.entries:
+            raise Violation("removals-hold", f"{kind} {key}: {field} has {entry} again")
+
+
+def _one_route_per_epoch(system: System) -> None:
+    """``one-route-per-epoch``: every site holds the same route, and serves it."""
+    routes = {name: site.direction.route for name, site in system.sites.items()}
+    if len({(route.epoch, route.target) for route in routes.values()}) > 1:
+        held = {name: (route.epoch, route.target) for name, route in routes.items()}
+        raise Violation("one-route-per-epoch", f"sites hold {held}")
+    for site in system.sites.values():
+        if site.zone is None or site.zone.serial != site.direction.route.epoch:
+            raise Violation("one-route-per-epoch", f"{site.name} does not serve its route")
