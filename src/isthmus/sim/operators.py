@@ -84,7 +84,9 @@ class Operators:
             policy = log.get(registry.POLICY, POLICY)
             certificate = log.get(registry.CERTIFICATE, principal)
             held = registry.attaches(item)
-            if held and all(each.holds_for(policy, certificate) for each in held):
+            if held and all(
+                each.holds_for(policy, certificate) and not each.contested for each in held
+            ):
                 return None
             return registry.attach(item, writer, policy, certificate)
 
@@ -114,7 +116,9 @@ class Operators:
 
     # Routes
 
-    def intend(self, kind: str, target: str, site: str, seconds: float) -> None:
+    def intend(
+        self, kind: str, target: str, site: str, seconds: float, *, force: bool = False
+    ) -> None:
         """Tell one site's director."""
         system = self._system
         found = system.sites[site]
@@ -124,7 +128,7 @@ class Operators:
         def ask() -> None:
             epoch = found.direction.route.epoch
             expires_ms = found.process.now_ms() + int(seconds * 1000)
-            intent = Intent(identity, kind, epoch, expires_ms, target)  # type: ignore[arg-type]
+            intent = Intent(identity, kind, epoch, expires_ms, target, force)  # type: ignore[arg-type]
             found.intend(intent, answered)
 
         def answered(answer: IntentAnswer) -> None:

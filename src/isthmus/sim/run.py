@@ -62,6 +62,7 @@ def _perform(system: System, plan: Plan) -> None:
     verbs.do("heal", ())
     system.world.run(END_S + HEALED_S)
     verdict.after_healing(system)
-    before = verdict.heads(system)
+    before, unserved = verdict.heads(system), verdict.unserved(system)
     system.world.run(END_S + HEALED_S + QUIET_S)
     verdict.zero_writes(system, before)
+    verdict.everybody_is_served(unserved, verdict.unserved(system))

@@ -269,6 +269,10 @@ class Verbs:
     def do_move(self, target: str, site: str) -> None:
         self._system.operators.intend("move", target, site, 5.0)
 
+    def do_move_by_force(self, target: str, site: str) -> None:
+        """Move to a region that is not known to be healthy: for want of a majority, say."""
+        self._system.operators.intend("move", target, site, 5.0, force=True)
+
     def do_pin(self, target: str, site: str, seconds: str) -> None:
         self._system.operators.intend("pin", target, site, float(seconds))
 

@@ -15,13 +15,15 @@ from isthmus.sim.store import LOG, bus
 from isthmus.sim.watch import Violation
 
 if TYPE_CHECKING:
+    from isthmus.sim.clients import Client
     from isthmus.sim.system import System
 
 
 def after_healing(system: System) -> None:
-    """Everybody is served, and all regions and sites are of one mind. Raises Violation."""
-    _everybody_is_served(system)
+    """All regions and sites are of one mind, and nothing was lost. Raises Violation."""
+    _nobody_else_is_served(system)
     _acknowledged_is_stored(system)
+    _nothing_trimmed(system)
     _default_view(system)
     _equal_views(system)
     _promised_writes_are_there(system)
@@ -42,24 +44,38 @@ def zero_writes(system: System, before: dict[str, int]) -> None:
         raise Violation("zero-writes-after-full-exchange", f"heads went from {before} to {now}")
 
 
-def _everybody_is_served(system: System) -> None:
-    """``everybody-is-served``: liveness, for whoever has the right to be."""
-    anywhere = system.regions_named[0]
-    view = system.regions[anywhere].services.log.view
+def unserved(system: System) -> dict[str, str]:
+    """Who has the right to be served and is not at this moment, and what is wanting."""
+    found = {}
+    for client in system.clients.values():
+        if _has_rights(system, client):
+            if not client.is_connected:
+                found[client.name] = "is not connected"
+            elif len(client.outbox):
+                found[client.name] = f"waits for {len(client.outbox)} answers"
+    return found
+
+
+def everybody_is_served(before: dict[str, str], now: dict[str, str]) -> None:
+    """``everybody-is-served``: liveness. Who is just moving is served a little later."""
+    for name in sorted(before.keys() & now.keys()):
+        raise Violation("everybody-is-served", f"{name} {now[name]}")
+
+
+def _has_rights(system: System, client: Client) -> bool:
+    view = system.regions[system.regions_named[0]].services.log.view
+    policies = view.policies(client.principal)
+    is_active = view.status(client.principal) is CertificateStatus.ACTIVE
+    return is_active and any(not policy.contested for policy in policies)
+
+
+def _nobody_else_is_served(system: System) -> None:
+    """``revoked-is-refused``, once everybody knows of everything."""
     gateways = [each for region in system.regions.values() for each in region.gateways]
     for client in system.clients.values():
-        allowed = view.status(client.principal) is CertificateStatus.ACTIVE
-        policies = view.policies(client.principal)
-        allowed = allowed and any(not policy.contested for policy in policies)
-        if not allowed:
-            if any(gateway.serves(client.name) for gateway in gateways):
-                raise Violation("revoked-is-refused", f"{client.name} has no right and is served")
-            continue
-        if not client.is_connected:
-            raise Violation("everybody-is-served", f"{client.name} is not connected")
-        if len(client.outbox):
-            text = f"{client.name} waits for {len(client.outbox)} answers"
-            raise Violation("everybody-is-served", text)
+        is_served = any(gateway.serves(client.name) for gateway in gateways)
+        if is_served and not _has_rights(system, client):
+            raise Violation("revoked-is-refused", f"{client.name} has no right and is served")
 
 
 def _acknowledged_is_stored(system: System) -> None:
@@ -71,6 +87,14 @@ def _acknowledged_is_stored(system: System) -> None:
         if missing and payload not in watch.forfeited:
             text = f"{payload.decode()} was acknowledged, and {sorted(missing)} lack it"
             raise Violation("acknowledged-is-stored", text)
+
+
+def _nothing_trimmed(system: System) -> None:
+    """``nothing-trimmed``: what reached a bus stays there; nobody trims yet, so no member lacks."""
+    for (region, stream), batches_stored in system.watch.stored.items():
+        gone = batches_stored - system.regions[region].store.stream(stream).ids
+        if gone:
+            raise Violation("nothing-trimmed", f"{region}'s {stream} lost {sorted(gone)[:3]}")
 
 
 def _default_view(system: System) -> None:

@@ -83,6 +83,8 @@ class Watch:
         #: By payload: the regions that have it on disk now, and those that ever had.
         self.copies: defaultdict[bytes, set[str]] = defaultdict(set)
         self._ever: defaultdict[bytes, set[str]] = defaultdict(set)
+        #: By region and bus: the batches that reached this disk.
+        self.stored: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         #: Acknowledged payloads, and the region that answered alone, or nothing.
         self.acknowledged_alone: dict[bytes, str] = {}
         self.acknowledged: dict[bytes, str] = {}
@@ -109,6 +111,8 @@ class Watch:
         self._well_since: dict[str, float] = {}
         self._checked: dict[tuple[str, str, str], tuple[str, int]] = {}
         self._votes: defaultdict[tuple[str, str], list[tuple[float, Health]]] = defaultdict(list)
+        #: The version of each item that was last shown with an answer.
+        self._shown: dict[tuple[str, str, str], int] = {}
         #: What a write removed first.
         self.removals: list[Removal] = []
         self._killed: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
@@ -128,6 +132,7 @@ class Watch:
 
     def _synced(self, region: str, stream: str, entry: Entry) -> None:
         if stream != LOG:
+            self.stored[region, stream].add(entry.id)
             for message in batches.decode(entry.payload).messages:
                 self.copies[message.payload].add(region)
                 self._ever[message.payload].add(region)
@@ -165,6 +170,7 @@ class Watch:
         self._lost_last = (name, self._world.now_s)
         kept = set()
         for origin in self._system.regions_named:
+            self.stored[name, bus(origin)] = set(region.store.stream(bus(origin)).ids)
             for entry in region.store.stream(bus(origin)).after(0, limit=10**9):
                 kept |= {each.payload for each in batches.decode(entry.payload).messages}
         for payload, regions in self.copies.items():
@@ -245,6 +251,11 @@ class Watch:
             and not store.is_full
             and not store.slow_s
         )
+
+    def _link_s(self, one: str, other: str) -> float:
+        """Since when two regions reach each other."""
+        pairs = ((one, other), (other, one))
+        return max(self._link_since.get(pair, math.inf) for pair in pairs)
 
     def disturbed(self, region: str) -> None:
         """Something short happened to a region's services or store."""
@@ -333,6 +344,27 @@ class Watch:
                     self.fail("no-answer-before-its-promise", f"{place} was named and lacks {dot}")
             if answer.confirmed_by:
                 self.promised.append(dot)
+                self._check_visible(region, kind, key)
+
+    def _check_visible(self, region: str, kind: str, key: str) -> None:
+        """``versions-never-go-down``, as a client of this region's API sees them."""
+        item = self._system.item(region, kind, key)
+        shown = self._shown.get((region, kind, key), 0)
+        if not self._caught_up_with_all(region):
+            shown = 0
+        if item is None or item.version < shown:
+            self.fail("versions-never-go-down", f"{region} shows {kind} {key} below {shown}")
+            return
+        self._shown[region, kind, key] = item.version
+
+    def _caught_up_with_all(self, region: str) -> bool:
+        """Whether every other region could be asked for what this one's disk has lost."""
+        since_s = self._system.regions[region].services.serving_s
+        others = [name for name in self._system.regions_named if name != region]
+        return all(
+            self._was_serving(other, since_s) and self._link_s(region, other) <= since_s
+            for other in others
+        )
 
     # Rights
 
@@ -348,10 +380,7 @@ class Watch:
                 if now_s - max(since_s, back_s, self._well_since.get(own, now_s)) > LOCAL_LAG_S:
                     self.fail("revoked-is-refused", f"{gateway.who} admits {principal}")
                 continue
-            link_s = max(
-                self._link_since.get((own, region), math.inf),
-                self._link_since.get((region, own), math.inf),
-            )
+            link_s = self._link_s(own, region)
             if since_s < back_s and link_s <= back_s and self._was_serving(region, back_s):
                 text = f"{gateway.who} admits {principal}, revoked in {region} before it started"
                 self.fail("revoked-is-refused", text)

@@ -1,0 +1,49 @@
+"""Each planted bug is found within 300 seeds, and the same seeds find nothing in the core."""
+
+from __future__ import annotations
+
+import pytest
+from planted import PLANTED
+
+from isthmus.sim.minimise import keep, minimise
+from isthmus.sim.plan import make_plan
+from isthmus.sim.run import run_plan, run_seed
+
+SEEDS = 300
+#: 300 seeds are a minute on a machine that has nothing else to do.
+pytestmark = pytest.mark.timeout(300)
+
+
+def first_broken(seeds: range) -> tuple[int, str]:
+    """The first seed that breaks a promise, and which."""
+    for seed in seeds:
+        invariant = run_seed(seed).invariant
+        if invariant:
+            return seed, invariant
+    return 0, ""
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        PLANTED[name](patch)
+        seed, invariant = first_broken(range(1, SEEDS + 1))
+    assert seed, f"{SEEDS} seeds do not find it"
+    # It is the bug that was found, and not the seed.
+    assert run_seed(seed).invariant == "", invariant
+
+
+def test_a_plan_that_breaks_a_promise_shrinks_until_every_step_is_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    PLANTED["answer-alone-before-it-is-recorded"](monkeypatch)
+    seed, invariant = first_broken(range(1, SEEDS + 1))
+    plan = make_plan(seed)
+
+    needed = minimise(plan, invariant)
+
+    assert 0 < len(needed) < len(plan.steps) / 4
+    assert run_plan(keep(plan, needed)).invariant == invariant
+    for number in needed:
+        rest = [each for each in needed if each != number]
+        assert run_plan(keep(plan, rest)).invariant != invariant

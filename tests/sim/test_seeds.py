@@ -1,0 +1,102 @@
+"""The core under plans of every kind; `./dev nightly` runs twenty times as many."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import msgspec
+import pytest
+
+from isthmus.sim.plan import FAULTS
+from isthmus.sim.run import Outcome, run_seed
+
+#: Runs of this many seeds each, so that they spread over processes.
+RUN = 25
+EVENTS_LEAST = 2_000
+
+
+def check(first: int) -> Counter[str]:
+    """Run seeds; no promise breaks, and no run is a short one. Return which faults struck."""
+    faults: Counter[str] = Counter()
+    for seed in range(first, first + RUN):
+        outcome = run_seed(seed)
+        replay = f"isthmus sim --seed {seed} --minimise"
+        assert not outcome.invariant, f"{outcome.invariant}: {outcome.text}; {replay}"
+        assert outcome.events >= EVENTS_LEAST
+        faults += outcome.faults
+    return faults
+
+
+@pytest.mark.parametrize("first", range(1, 1_001, RUN))
+def test_no_promise_breaks(first: int) -> None:
+    assert check(first).keys() >= {verb for verb, weight, _ in FAULTS if weight > 2}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("first", range(1_001, 20_001, RUN))
+def test_no_promise_breaks_in_many_more(first: int) -> None:
+    check(first)
+
+
+def transcript(seed: int, hash_seed: str) -> bytes:
+    command = [sys.executable, "-m", "isthmus", "sim", "--seed", str(seed)]
+    environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+    return subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_same_seed_is_the_same_run_byte_for_byte(seed: int) -> None:
+    here = "\n".join(run_seed(seed, transcript=True).lines) + "\n"
+    assert transcript(seed, "1") == transcript(seed, "2") == here.encode()
+
+
+def test_writing_a_transcript_changes_nothing() -> None:
+    quiet, told = run_seed(7), run_seed(7, transcript=True)
+    assert not quiet.lines
+    assert (quiet.events, quiet.faults, quiet.reached) == (told.events, told.faults, told.reached)
+
+
+def isthmus_sim(*words: str) -> tuple[int, bytes, bytes]:
+    done = subprocess.run(
+        [sys.executable, "-m", "isthmus", "sim", *words], capture_output=True, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_the_command_adds_up_what_its_seeds_did_in_any_number_of_processes() -> None:
+    words = ("--seeds", "6", "--first-seed", "11", "--json")
+    outcomes: list[Outcome] = [run_seed(seed) for seed in range(11, 17)]
+    for jobs in ("1", "2"):
+        code, out, _ = isthmus_sim(*words, "--jobs", jobs)
+        report = msgspec.json.decode(out)
+        assert code == 0
+        assert report["verdict"] == "pass"
+        assert report["events"] == sum(each.events for each in outcomes)
+        assert report["events_least"] == min(each.events for each in outcomes)
+        assert report["faults"] == dict(sum((each.faults for each in outcomes), Counter()))
+        assert report["broken"] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--seeds", "0"), b"seeds is 0"),
+        (("--jobs", "0"), b"jobs is 0"),
+        (("--seed", "1", "--steps", "a"), b"steps is 'a'"),
+        (("--seed", "1", "--steps", "99999"), b"this plan has steps 0 to"),
+        (("--seed", "1", "--minimise"), b"seed 1 breaks no promise"),
+    ],
+)
+def test_what_cannot_be_run_is_named(words: tuple[str, ...], says: bytes) -> None:
+    code, _, error = isthmus_sim(*words)
+    assert code == 2
+    assert says in error
+
+
+def test_a_part_of_a_plan_is_replayed() -> None:
+    code, out, _ = isthmus_sim("--seed", "1", "--steps", "0,1", "--json")
+    assert code == 0
+    assert msgspec.json.decode(out)["invariant"] == ""
