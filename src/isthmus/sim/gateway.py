@@ -206,7 +206,7 @@ class Gateway:
     def _caught_up(self, absence: int, position: int) -> None:
         self.gate.caught_up(absence, position)
         self.gate.applied(self.log.position)
-        self._answered_absence = absence
+        self._answered_absence = max(absence, self._answered_absence)
         if absence == self.gate.absence:
             self.world.say(self.who, f"has caught up with position {position}", "caught-up")
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from isthmus.core import batch as batches
 from isthmus.core import lattice, registry
-from isthmus.core.confirm import Standing, Watermarks
 from isthmus.core.lattice import Live
 from isthmus.core.registry import CertificateStatus
-from isthmus.core.repeat import RepeatIndex
-from isthmus.sim.store import LOG, bus
+from isthmus.sim import lake
+from isthmus.sim.store import LOG
 from isthmus.sim.watch import Violation
 
 if TYPE_CHECKING:
@@ -102,7 +100,9 @@ def _default_view(system: System) -> None:
     watch = system.watch
     has_jumped = system.world.faults["jump-clock"] or system.world.faults["drift-clock"]
     for region in system.regions_named:
-        default = _lake(system, region)
+        rows = list(lake.rows(system, region))
+        default = Counter(row.payload for row in rows if not row.is_repeat)
+        system.world.reached["marked-as-repeat"] += sum(row.is_repeat for row in rows)
         for payload in watch.acknowledged:
             count = default[payload]
             if payload in watch.forfeited or payload.startswith(b"closed"):
@@ -118,35 +118,6 @@ def _default_view(system: System) -> None:
             if default[payload] < least and not watch.acknowledged_alone.get(payload):
                 text = f"{region}: {client} sent {least} on one connection, {default[payload]} left"
                 raise Violation("default-view-has-everything", text)
-
-
-def _lake(system: System, region: str) -> Counter[bytes]:
-    """How often each content stands in a region's default view."""
-    index = RepeatIndex()
-    found: Counter[bytes] = Counter()
-    for origin in system.regions_named:
-        held = Watermarks()
-        for entry in system.regions[region].store.stream(bus(origin)).after(0, limit=10**9):
-            batch = batches.decode(entry.payload)
-            if held.advance(batch.writer, batch.number) is not Standing.NEW:
-                continue
-            for number, message in enumerate(batch.messages):
-                source = batch.sources[message.source]
-                marked = index.mark(
-                    source.client,
-                    source.principal,
-                    source.connection,
-                    message.topic,
-                    message.payload,
-                    message.id,
-                    f"{batch.writer}:{batch.number}:{number}",
-                    message.at_ms,
-                )
-                if marked is None:
-                    found[message.payload] += 1
-                else:
-                    system.world.reached["marked-as-repeat"] += 1
-    return found
 
 
 def _equal_views(system: System) -> None:
@@ -188,7 +159,7 @@ def _writes_win_or_are_listed(system: System) -> None:
 
     Of items that were never deleted, whose other lives would make this another question.
     """
-    promised = set(system.watch.promised)
+    promised = system.watch.promised
     region = system.regions_named[0]
     listed = b"".join(
         payload for (kind, _), payload in _log(system, region).items() if kind == registry.CONFLICT
@@ -207,7 +178,7 @@ def _writes_win_or_are_listed(system: System) -> None:
             if register.dot == winner.dot or register.value == winner.value:
                 continue
             if write.dot not in promised:
-                # Nobody was told that a second region has it, and it may be gone with its disk.
+                # Nobody was told that it is done, or it is gone with the one disk that had it.
                 continue
             if write.item.saw(winner.dot):
                 text = f"{key}{path}: {register.value} was written over {winner.value} and lost"
@@ -220,7 +191,7 @@ def _writes_win_or_are_listed(system: System) -> None:
 
 def _removals_hold(system: System) -> None:
     """``removals-hold``: what a promised write removed never comes back from who was behind."""
-    promised = set(system.watch.promised)
+    promised = system.watch.promised
     region = system.regions_named[0]
     for by, field, entry in system.watch.removals:
         kind, key, _, _ = by

@@ -103,8 +103,8 @@ class Watch:
         self._dots: set[Dot] = set()
         #: By kind, key and path: every write of a register that an operator asked for.
         self.writes: defaultdict[tuple[str, str, str], list[RegisterWrite]] = defaultdict(list)
-        #: Writes that an operator was told are in two regions.
-        self.promised: list[Dot] = []
+        #: Writes that an operator was told are done, and whether in two regions.
+        self.promised: dict[Dot, bool] = {}
         #: Per principal and region: since when the disk knows of the revocation.
         self._revoked: defaultdict[str, dict[str, float]] = defaultdict(dict)
         self._link_since: dict[tuple[str, str], float] = {}
@@ -189,6 +189,11 @@ class Watch:
             self._note_revoked(name, item)
         # A write that nobody else has seen is as if it had never been, and so is its name.
         self._dots = {dot for dot in self._dots if self._is_somewhere(dot)}
+        self.promised = {
+            dot: is_replicated
+            for dot, is_replicated in self.promised.items()
+            if is_replicated or self._is_somewhere(dot)
+        }
         self._checked = {at: upto for at, upto in self._checked.items() if name not in at}
 
     def _is_somewhere(self, dot: Dot) -> bool:
@@ -342,8 +347,8 @@ class Watch:
                 kind, key, actor, count = dot
                 if self._ever_wrote[place, (kind, key)].get(actor, 0) < count:
                     self.fail("no-answer-before-its-promise", f"{place} was named and lacks {dot}")
+            self.promised[dot] = bool(answer.confirmed_by)
             if answer.confirmed_by:
-                self.promised.append(dot)
                 self._check_visible(region, kind, key)
 
     def _check_visible(self, region: str, kind: str, key: str) -> None:
