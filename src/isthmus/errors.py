@@ -38,6 +38,10 @@ class InputError(IsthmusError):
 class MalformedPacket(IsthmusError):
     """These bytes are not an MQTT packet."""
 
+    #: What an MQTT 5 peer is told in CONNACK or DISCONNECT, section 4.13: malformed packet. The
+    #: subclasses in ``wire.framing`` say others.
+    reason_code: int = 0x81
+
 
 class StaleRevision(IsthmusError):
     """The item was written by somebody else in between."""

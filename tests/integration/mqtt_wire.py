@@ -75,7 +75,7 @@ class Wire:
 
     async def subscribe(self, *filters: str, qos: int = 0) -> tuple[int, ...]:
         """Subscribe; returns the codes of the SUBACK."""
-        self.send(mqtt3.Subscribe(1, tuple((each, qos) for each in filters)))
+        self.send(mqtt3.Subscribe(1, tuple(mqtt3.Filter(each, qos) for each in filters)))
         return (await self.expect(mqtt3.Suback)).codes
 
     async def ping(self) -> list[mqtt3.Packet]:

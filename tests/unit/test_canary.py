@@ -62,7 +62,7 @@ class Gateway:
                     return [b"\x00" * 8]
                 return [mqtt3.Connack(False, 3 if self.fault == "unavailable" else 0)]
             case mqtt3.Subscribe():
-                self.topics += [name for name, _ in packet.filters]
+                self.topics += [each.topic_filter for each in packet.filters]
                 code = 0x80 if self.fault == "refuses" else 0
                 return [mqtt3.Suback(packet.packet_id, (code,))]
             case mqtt3.Publish():

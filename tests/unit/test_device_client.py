@@ -451,7 +451,7 @@ async def test_subscriptions_follow_to_the_next_region(world):
         assert await world.eu.next(mqtt3.Puback) == mqtt3.Puback(5)
         world.eu.die()
         subscribe = await world.us.next(mqtt3.Subscribe)
-        assert subscribe.filters == (("cmd/+", 1),)
+        assert subscribe.filters == (mqtt3.Filter("cmd/+", 1),)
         world.us.sessions[0].send(mqtt3.Publish("cmd/2", b"us"))
         assert await got.get() == ("cmd/2", b"us")
 

@@ -27,8 +27,8 @@ from isthmus.core.session import (
     keep_alive_limit_s,
 )
 from isthmus.errors import MalformedPacket
-from isthmus.wire import mqtt3
-from isthmus.wire import mqtt3_packets as packets
+from isthmus.wire import mqtt3, packets
+from isthmus.wire.packets import Filter
 
 
 class Rights:
@@ -129,15 +129,15 @@ def test_the_largest_payload_is_stored():
 
 def test_a_subscription_is_granted_at_most_qos_1_and_answered_last():
     each = session()
-    actions = each.handle(packets.Subscribe(5, (("a/#", 0), ("b", 1), ("c", 2))))
+    actions = each.handle(packets.Subscribe(5, (Filter("a/#", 0), Filter("b", 1), Filter("c", 2))))
     assert actions[:-1] == [Join("a/#", 0), Join("b", 1), Join("c", 1)]
     assert sent(actions[-1].data) == [packets.Suback(5, (0, 1, 1))]
 
 
 def test_a_filter_that_is_subscribed_again_replaces_the_old_subscription():
     each = session()
-    each.handle(packets.Subscribe(1, (("a", 0),)))
-    *changes, _ = each.handle(packets.Subscribe(2, (("a", 1),)))
+    each.handle(packets.Subscribe(1, (Filter("a", 0),)))
+    *changes, _ = each.handle(packets.Subscribe(2, (Filter("a", 1),)))
     assert changes == [Leave("a", 0), Join("a", 1)]
     assert each.subscriptions == {"a": 1}
 
@@ -145,27 +145,27 @@ def test_a_filter_that_is_subscribed_again_replaces_the_old_subscription():
 @pytest.mark.parametrize("topic_filter", ["secret/#", "$aws/#", "$SYS", "x" * 257, "a/" * 8 + "b"])
 def test_a_denied_filter_is_a_failed_suback_and_joins_nothing(topic_filter):
     each = session("secret")
-    (answer,) = each.handle(packets.Subscribe(1, ((topic_filter, 1),)))
+    (answer,) = each.handle(packets.Subscribe(1, (Filter(topic_filter, 1),)))
     assert sent(answer.data) == [packets.Suback(1, (packets.SUBSCRIPTION_REFUSED,))]
     assert each.subscriptions == {}
 
 
 def test_one_subscribe_carries_eight_filters_and_one_client_fifty():
     each = session()
-    *joins, answer = each.handle(packets.Subscribe(1, tuple((f"f{n}", 1) for n in range(10))))
+    *joins, answer = each.handle(packets.Subscribe(1, tuple(Filter(f"f{n}", 1) for n in range(10))))
     assert len(joins) == 8
     assert sent(answer.data)[0].codes == (1,) * 8 + (packets.SUBSCRIPTION_REFUSED,) * 2
     for number in range(100, 200):
-        each.handle(packets.Subscribe(2, ((f"f{number}", 1),)))
+        each.handle(packets.Subscribe(2, (Filter(f"f{number}", 1),)))
     assert len(each.subscriptions) == SUBSCRIPTIONS_MAX
     # One that is there already may be changed even so.
-    *changes, _ = each.handle(packets.Subscribe(3, (("f0", 0),)))
+    *changes, _ = each.handle(packets.Subscribe(3, (Filter("f0", 0),)))
     assert changes == [Leave("f0", 1), Join("f0", 0)]
 
 
 def test_unsubscribing_leaves_what_was_joined_and_answers_in_any_case():
     each = session()
-    each.handle(packets.Subscribe(1, (("a", 1),)))
+    each.handle(packets.Subscribe(1, (Filter("a", 1),)))
     *gone, answer = each.handle(packets.Unsubscribe(2, ("a", "never")))
     assert gone == [Leave("a", 1)]
     assert sent(answer.data) == [packets.Unsuback(2)]

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from isthmus.errors import MalformedPacket
-from isthmus.wire import mqtt3, topics
-from isthmus.wire import mqtt3_packets as packets
+from isthmus.wire import mqtt3, packets, topics
 
 KEEP_ALIVE_MIN_S = 30
 KEEP_ALIVE_MAX_S = 1200
@@ -149,7 +148,7 @@ class Session:
     def _subscribe(self, packet: packets.Subscribe) -> list[Action]:
         actions: list[Action] = []
         codes = []
-        for number, (topic_filter, qos) in enumerate(packet.filters):
+        for number, (topic_filter, qos, *_) in enumerate(packet.filters):
             if number >= FILTERS_PER_SUBSCRIBE_MAX or not self._may_subscribe(topic_filter):
                 codes.append(packets.SUBSCRIPTION_REFUSED)
                 continue

@@ -253,7 +253,7 @@ class Connection(asyncio.Protocol):
             packet_id += 1
         self._asked[packet_id] = subscription
         subscription.asked_at_s = self._loop.time()
-        return mqtt3.encode_subscribe(packet_id, ((subscription.topic_filter, 1),))
+        return mqtt3.encode_subscribe(packet_id, (mqtt3.Filter(subscription.topic_filter, 1),))
 
     def _write(self, data: bytes) -> None:
         if self._transport:

@@ -142,7 +142,9 @@ class CanaryProber:
         topic = f"{self._prefix}{self._site}/{region.name}"
         nonce = secrets.token_bytes(16)
         sent = [nonce + bytes([number]) for number in range(MESSAGES)]
-        packets_out: list[mqtt3.Packet] = [mqtt3.Subscribe(packet_id=1, filters=((topic, 0),))]
+        packets_out: list[mqtt3.Packet] = [
+            mqtt3.Subscribe(packet_id=1, filters=(mqtt3.Filter(topic, 0),))
+        ]
         for number, payload in enumerate(sent):
             packets_out.append(
                 mqtt3.Publish(topic=topic, payload=payload, qos=1, packet_id=number + 2)
