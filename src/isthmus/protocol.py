@@ -78,6 +78,7 @@ class Heartbeat(msgspec.Struct, frozen=True):
 
     #: Epochs count within an incarnation: a wiped region begins again.
     incarnation: str
+    #: Whether it may acknowledge by itself.
     alone: bool
     alone_epoch: int
 

@@ -25,10 +25,10 @@ from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus import config as configs
 from isthmus.adapters.nats import connection
+from isthmus.clock import monotonic_s
 from isthmus.config import RegionConfig
 from isthmus.gateway.gateway import Gateway
 from isthmus.local import bring_up
-from isthmus.region.clock import monotonic_s
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

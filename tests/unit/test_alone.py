@@ -46,6 +46,17 @@ def test_a_peer_that_is_heard_keeps_a_region_from_being_alone():
         assert each.tick(number * TICK_S + 0.05, 0, {}, NOBODY) is None
 
 
+def test_it_stays_alone_while_it_does_not_know_its_own_head():
+    """A process that has just started has read nothing yet: that is not to have nothing."""
+    each = keeper(AloneState(True, 1))
+    each.heard(0.05)
+    assert each.tick(0.1, 0, None, Watermarks({"w": 9})) is None
+    each.heard(0.15)
+    assert each.tick(0.2, 0, {"w": 10}, Watermarks({"w": 9})) is None
+    each.heard(0.25)
+    assert each.tick(0.3, 0, {"w": 10}, Watermarks({"w": 10})) is not None
+
+
 def test_it_comes_back_when_a_peer_has_confirmed_what_was_the_head_at_contact():
     each = keeper()
     now_s, _ = run(each, 0.0, 2.0)
@@ -54,8 +65,53 @@ def test_it_comes_back_when_a_peer_has_confirmed_what_was_the_head_at_contact():
     # The head moves on under load; what is waited for does not.
     each.heard(now_s + 0.1)
     state, reason = each.tick(now_s + 0.2, 0, {"w": 9}, Watermarks({"w": 5}))
-    assert state == AloneState(False, 2, 0)
+    assert (state.alone, state.ending, state.epoch) == (True, True, 2)
+    assert not state.answers
     assert "confirmed the head" in reason
+
+
+def ending(each: AloneKeeper) -> float:
+    """Bring a region to where it acknowledges nothing alone any more; say when."""
+    now_s, _ = run(each, 0.0, 2.0)
+    each.heard(now_s + 0.1)
+    state, _ = each.tick(now_s + 0.1, 0, {"w": 5}, Watermarks({"w": 5}))
+    each.entered(state)
+    return now_s + 0.1
+
+
+def heard_and_ticked(each: AloneKeeper, from_s: float, to_s: float, stored, confirmed):
+    """Tick in contact; return the first decision and when it fell."""
+    for number in range(1, round((to_s - from_s) / TICK_S) + 1):
+        now_s = from_s + number * TICK_S
+        each.heard(now_s)
+        decision = each.tick(now_s, 0, stored, confirmed)
+        if decision is not None:
+            return now_s, decision
+    return None
+
+
+def test_what_was_acknowledged_alone_after_the_head_is_waited_for_too():
+    each = keeper()
+    since_s = ending(each)
+    # Gateways have a second to hear of it; then the head is read once more.
+    assert heard_and_ticked(each, since_s, since_s + 0.9, {"w": 7}, Watermarks({"w": 9})) is None
+    assert (
+        heard_and_ticked(each, since_s + 0.9, since_s + 3, {"w": 7}, Watermarks({"w": 6})) is None
+    )
+    _, (state, reason) = heard_and_ticked(
+        each, since_s + 3, since_s + 4, {"w": 9}, Watermarks({"w": 7})
+    )
+    assert (state.alone, state.epoch) == (False, 3)
+    assert "not alone any more" in reason
+
+
+def test_a_peer_that_falls_silent_on_the_way_out_leaves_the_region_answering_alone_again():
+    each = keeper()
+    since_s = ending(each)
+    now_s, (state, _) = run(each, since_s, since_s + 3)
+    assert now_s >= since_s + 1.0
+    assert state.answers
+    assert state.epoch == 3
 
 
 def test_a_head_from_before_a_second_silence_does_not_count():

@@ -37,7 +37,7 @@ def test_an_incarnation_is_kept_only_if_every_cursor_on_it_holds(peers):
         (Cursor("held" if same else "older", sequence, told if sequence else ""), found)
         for sequence, told, found, same in peers
     ]
-    kept = keeps_incarnation("held", cursors, peers_answered=True)
+    kept = keeps_incarnation("held", cursors, all_answered=True)
     expected = all(
         sequence == 0 or (same and told == found) for sequence, told, found, same in peers
     )
@@ -45,9 +45,9 @@ def test_an_incarnation_is_kept_only_if_every_cursor_on_it_holds(peers):
 
 
 def test_without_a_peers_word_or_an_incarnation_a_region_takes_a_new_one():
-    assert not keeps_incarnation("held", [], peers_answered=False)
-    assert not keeps_incarnation("", [(Cursor(), None)], peers_answered=True)
-    assert keeps_incarnation("held", [], peers_answered=True)
+    assert not keeps_incarnation("held", [], all_answered=False)
+    assert not keeps_incarnation("", [(Cursor(), None)], all_answered=True)
+    assert keeps_incarnation("held", [], all_answered=True)
 
 
 @given(st.text(min_size=1, max_size=100), st.binary(max_size=20), st.binary(max_size=20))

@@ -20,6 +20,7 @@ MODULES = {
     for path in sorted((SOURCE / "isthmus").rglob("*.py"))
 }
 
+SERVICE = {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "clock"}
 #: What each package may import of ours, beside itself. Whoever is not here joins everything.
 OURS = {
     "core": {"wire", "errors"},
@@ -31,12 +32,13 @@ OURS = {
     "log": {"core", "wire", "errors"},
     "process": {"core", "wire", "errors"},
     "tasks": set(),
+    "clock": set(),
     "adapters": {"core", "wire", "errors", "ports", "config", "protocol"},
     "device": {"core", "wire", "errors", "ports", "adapters"},
-    "director": {"core", "wire", "errors", "ports", "adapters", "config", "protocol"},
-    "region": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "tasks"},
+    "director": SERVICE,
+    "region": SERVICE | {"tasks"},
     "sim": {"core", "wire", "errors", "ports", "protocol"},
-    "gateway": {"core", "wire", "errors", "ports", "adapters", "config", "protocol", "region"},
+    "gateway": SERVICE | {"region"},
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "cli", "testing", "__main__"}
 #: What a decision must not reach for: time and chance are arguments.

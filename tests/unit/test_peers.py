@@ -128,3 +128,15 @@ def test_in_any_history_only_what_a_peer_said_since_its_start_counts(reports):
                 for region, log in newest.items()
                 if log.incarnation == incarnation and log.sequence >= revision
             }
+
+
+def test_what_a_peer_answers_that_it_holds_counts_like_what_it_reports():
+    peers = Peers()
+    peers.holds("us", "i", {"w": 5})
+    assert peers.confirmed().snapshot() == {"w": 5}
+    # To answer a question is not to be heard: whoever stores nothing answers as well.
+    assert not peers.heard_within("us", 0.0, 1e9)
+    peers.heard("us", "i", Cursor(), {"v": 1}, 1.0)
+    assert peers.confirmed().snapshot() == {"w": 5, "v": 1}
+    peers.holds("us", "another", {})
+    assert peers.confirmed().snapshot() == {}

@@ -1,7 +1,8 @@
 """When a region goes on alone, and when it stops being alone.
 
 A state of a region, not of a process: it is entered after ``after_s`` without a heartbeat of any
-peer, made durable before anybody acknowledges in it, and left when a peer has confirmed the head.
+peer, made durable before anybody acknowledges in it, and left when a peer has confirmed the head,
+and then what was acknowledged alone until then.
 A process that slept must not conclude from its own silence that the others fell silent: a late
 tick starts the measurement anew.
 """
@@ -22,6 +23,13 @@ class AloneState:
     #: Counts the transitions, so that a late copy never undoes a newer one.
     epoch: int = 0
     since_ms: int = 0
+    #: On the way out: nothing more is acknowledged alone, and what was is not yet elsewhere.
+    ending: bool = False
+
+    @property
+    def answers(self) -> bool:
+        """Whether this region may acknowledge by itself."""
+        return self.alone and not self.ending
 
 
 class AloneKeeper:
@@ -36,6 +44,7 @@ class AloneKeeper:
         #: Whether a peer was heard since the last silence, pause or start.
         self._in_contact = False
         self._head: dict[str, int] | None = None
+        self._ending_since_s = now_s
 
     def heard(self, now_s: float) -> None:
         """A heartbeat of some peer arrived."""
@@ -47,11 +56,12 @@ class AloneKeeper:
         return self._heard_s + self._after_s
 
     def tick(
-        self, now_s: float, now_ms: int, stored: Mapping[str, int], confirmed: Watermarks
+        self, now_s: float, now_ms: int, stored: Mapping[str, int] | None, confirmed: Watermarks
     ) -> tuple[AloneState, str] | None:
         """Decide; call at least four times within ``after_s``.
 
-        ``stored`` is the head of each of this region's writers, ``confirmed`` what the peers hold.
+        ``stored`` is the head of each of this region's writers, None while not all of them are
+        known, and ``confirmed`` what the peers hold.
         Returns the state to make durable and why, or None where nothing changes.
         """
         # Not only a pause as long as the silence itself: after a shorter one, too, this tick may
@@ -68,9 +78,10 @@ class AloneKeeper:
             return self._enter(now_ms, silent_s) if silent_s >= self._after_s else None
         if silent_s >= self._after_s:
             self._lose_contact()
+            return self._enter(now_ms, silent_s) if self.state.ending else None
         if not self._in_contact:
             return None
-        return self._leave(now_ms, stored, confirmed)
+        return self._leave(now_s, now_ms, stored, confirmed)
 
     def _lose_contact(self) -> None:
         """What was confirmed before says nothing of what a peer holds now."""
@@ -82,17 +93,31 @@ class AloneKeeper:
         return state, f"no peer was heard for {silent_s:.2f} s: this region goes on alone"
 
     def _leave(
-        self, now_ms: int, stored: Mapping[str, int], confirmed: Watermarks
+        self, now_s: float, now_ms: int, stored: Mapping[str, int] | None, confirmed: Watermarks
     ) -> tuple[AloneState, str] | None:
-        # The head is read once after contact: under load it moves on, and waiting for a moving
-        # head would never end. Later batches are acknowledged by their own confirmations.
+        """Leave in two steps, each when a peer has confirmed a head.
+
+        A head is read once: under load it moves on, and waiting for a moving head would never end.
+        The first may be hours of messages, which nobody should wait for. Then nothing more is
+        acknowledged alone; what was since the first head is in the second, which is short.
+        """
+        if self.state.ending and now_s - self._ending_since_s < self._after_s:
+            # Until every gateway has heard of it, or has closed because it heard nothing.
+            return None
         if self._head is None:
+            if stored is None:
+                return None
             self._head = dict(stored)
         if not confirmed.covers(self._head):
             return None
         self._head = None
-        state = AloneState(False, self.state.epoch + 1, now_ms)
-        return state, "a peer has confirmed the head: this region is not alone any more"
+        epoch = self.state.epoch + 1
+        if self.state.ending:
+            state = AloneState(False, epoch, now_ms)
+            return state, "a peer has everything: this region is not alone any more"
+        self._ending_since_s = now_s
+        state = AloneState(True, epoch, self.state.since_ms, ending=True)
+        return state, "a peer has confirmed the head: nothing more is acknowledged alone"
 
     def entered(self, state: AloneState) -> None:
         """The state has been made durable."""

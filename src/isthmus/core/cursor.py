@@ -46,13 +46,14 @@ def resume_after(cursor: Cursor, incarnation: str, found_id: str | None) -> int:
 
 
 def keeps_incarnation(
-    held: str, cursors: list[tuple[Cursor, str | None]], *, peers_answered: bool
+    held: str, cursors: list[tuple[Cursor, str | None]], *, all_answered: bool
 ) -> bool:
     """Whether a region that starts goes on under its old incarnation.
 
-    Only if a peer answered, and every cursor that peers hold on it still holds.
+    Only if every peer answered, and every cursor that they hold on it still holds. One peer's word
+    is not enough: another one may have pulled what this region's disk has forgotten since.
     """
-    if not held or not peers_answered:
+    if not held or not all_answered:
         return False
     return all(
         cursor.sequence == 0 or still_holds(cursor, held, found) for cursor, found in cursors

@@ -45,6 +45,18 @@ class Peers:
             held.confirmed.raise_to(writer, number)
         return is_news
 
+    def holds(self, region: str, incarnation: str, writers: Mapping[str, int]) -> None:
+        """Take in a peer's answer of all that it holds of our bus.
+
+        Reports repeat what moves; whoever starts while a peer stays in contact hears of the rest
+        only so.
+        """
+        held = self._peers.get(region)
+        if held is None or held.incarnation != incarnation:
+            held = self._peers[region] = _Peer(incarnation, Cursor(), float("-inf"))
+        for writer, number in writers.items():
+            held.confirmed.raise_to(writer, number)
+
     def confirmed(self) -> Watermarks:
         """Per writer of this region, what some peer holds now."""
         union = Watermarks()

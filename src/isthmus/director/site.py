@@ -14,6 +14,7 @@ from pathlib import Path
 
 from isthmus.adapters.nameserver import Nameserver
 from isthmus.adapters.tls import client_context, server_context
+from isthmus.clock import now_ms
 from isthmus.config import SiteConfig
 from isthmus.core.health import Hysteresis
 from isthmus.director.announcer import Announcer
@@ -44,7 +45,7 @@ async def run_site(
         nameserver = Nameserver()
         serving = Serving(config, nameserver.replace, journal, clock=_clock)
         announcer = Announcer(route_listener)
-        director = Director(config, journal, serving, announcer, wall_clock=time.time)
+        director = Director(config, journal, serving, announcer, wall_clock=lambda: now_ms() / 1000)
         mesh = Mesh(config, director.state, director.wake, clock=_clock)
         observer = _observer(config, prober, director)
         director.others, director.check_pause = mesh, observer.check_pause

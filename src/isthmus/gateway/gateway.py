@@ -20,6 +20,7 @@ from nats.errors import Error as NatsError
 from isthmus import protocol
 from isthmus.adapters.nats import connection as nats_connection
 from isthmus.adapters.nats.publisher import Publisher
+from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core import batch as batches
 from isthmus.core.admission import Admission, Gate
@@ -41,7 +42,6 @@ from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.tls import server_context
-from isthmus.region.clock import monotonic_s, now_ms
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.mqtt3 import Connect, Publish

@@ -26,13 +26,13 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.adapters.pki import certificate_id, load_certificate
 from isthmus.adapters.tls import identity_of, server_context
+from isthmus.clock import monotonic_s, now_ms
 from isthmus.core import policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
-from isthmus.region.clock import monotonic_s, now_ms
 
 if TYPE_CHECKING:
     from isthmus.region.services import Services

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections import defaultdict
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -42,8 +41,6 @@ class LakeReader:
         self._repeats = RepeatIndex()
         self._dirty = False
         self._held = {origin: Watermarks(lake.cursor.writers.get(origin, {})) for origin in regions}
-        #: Per origin: the head of each writer that was read from the stream since this start.
-        self.seen: dict[str, dict[str, int]] = defaultdict(dict)
 
     async def run(self) -> None:
         """Read for ever; on the way out, write down what was read."""
@@ -83,7 +80,7 @@ class LakeReader:
                 self._mark(row)
 
     async def _read_for_ever(self, origin: str) -> None:
-        after = await self._resume_after(origin)
+        after, _ = await self.resume(origin)
         while True:
             try:
                 async for entries in follow(self._client, streams.bus(origin), after):
@@ -96,17 +93,22 @@ class LakeReader:
                 _log.info("lake", extra={"action": "follow-again", "reason": str(error)})
                 await asyncio.sleep(RETRY_S)
 
-    async def _resume_after(self, origin: str) -> int:
-        """The cursor's sequence if the stream still has that message there, else the beginning."""
+    async def resume(self, origin: str) -> tuple[int, dict[str, int]]:
+        """Where the lake stands in a stream, and what it has read of each writer by then.
+
+        The beginning, with nothing read, where the stream does not have that message there.
+        """
         sequence, known = self._lake.cursor.streams.get(origin, (0, ""))
         if sequence == 0:
-            return 0
+            return 0, {}
         try:
             js = self._client.jetstream()
             found = await js.get_msg(streams.bus(origin), sequence)
         except (NatsError, TimeoutError):
-            return 0
-        return sequence if (found.headers or {}).get("Nats-Msg-Id") == known else 0
+            return 0, {}
+        if (found.headers or {}).get("Nats-Msg-Id") != known:
+            return 0, {}
+        return sequence, dict(self._lake.cursor.writers.get(origin, {}))
 
     def _take(self, origin: str, entries: list[Entry]) -> None:
         held = self._held[origin]
@@ -126,9 +128,7 @@ class LakeReader:
 
     def _read(self, origin: str, held: Watermarks, entry: Entry) -> list[LakeRow]:
         writer, number = writer_and_number(entry)
-        standing = held.advance(writer, number)
-        self.seen[origin][writer] = held.get(writer)
-        if standing is not Standing.NEW:
+        if held.advance(writer, number) is not Standing.NEW:
             return []
         return self._rows(batches.decode(entry.payload), entry.stored_s)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -20,13 +20,13 @@ from nats.errors import Error as NatsError
 from isthmus import protocol
 from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.clock import monotonic_s
 from isthmus.config import Peer, RegionConfig
 from isthmus.core import item as items
 from isthmus.core.cursor import Cursor
 from isthmus.core.pull import Pull
 from isthmus.errors import InputError, Unavailable
 from isthmus.region.bus import BusCopies
-from isthmus.region.clock import monotonic_s
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import entry_id
 from isthmus.region.state import StateStore, cursor_name
@@ -57,6 +57,7 @@ class PeerLink:
         copies: BusCopies,
         state: StateStore,
         incarnation: asyncio.Future[str],
+        on_head: Callable[[str, protocol.HeadReply], None],
     ) -> None:
         self.region = peer.region
         self.pull = Pull()
@@ -66,6 +67,7 @@ class PeerLink:
         self._copies = copies
         self._state = state
         self._own_incarnation = incarnation
+        self._on_head = on_head
         self._client: Client | None = None
         #: Whether our own streams took the last copy: who cannot store must not be counted on.
         self._storing = True
@@ -157,6 +159,7 @@ class PeerLink:
         head = await self.head()
         if self.pull.is_void(head.incarnation):
             raise Unavailable(f"{self.region} has started again")
+        self._on_head(self.region, head)
         await self._back_fill(head)
         await self._confirm_all()
         pulls = [

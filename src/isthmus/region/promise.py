@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from isthmus.core.peers import Peers
-from isthmus.protocol import Report
+from isthmus.protocol import HeadReply, Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,10 @@ class Promises:
         """Take a peer's report in."""
         if self.peers.heard(report.region, report.incarnation, report.log, report.writers, now_s):
             self.wake()
+
+    def heard_head(self, region: str, head: HeadReply) -> None:
+        """Take in what a peer holds of our bus."""
+        self.peers.holds(region, head.incarnation, head.writers)
 
     def wake(self) -> None:
         """Something that writers wait for may have happened."""

@@ -21,6 +21,7 @@ from isthmus import protocol
 from isthmus.adapters.lake import Lake
 from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core.admission import Absence
 from isthmus.core.alone import AloneKeeper, AloneState
@@ -32,7 +33,7 @@ from isthmus.region import state as names
 from isthmus.region.answers import Answers, found_id
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
-from isthmus.region.clock import monotonic_s, now_ms
+from isthmus.region.heads import OwnHeads
 from isthmus.region.items import ItemStore
 from isthmus.region.lake import LakeReader
 from isthmus.region.log_view import keep_following
@@ -48,6 +49,9 @@ REACHABLE_S = 1.0
 #: Seconds until a peer's head is asked for again: it may have died while we were catching up.
 CATCH_UP_ATTEMPT_S = 3.0
 CATCH_UP_S = 10.0
+#: For the word of every peer when a region starts and one has answered; without it all streams are
+#: read again from their beginning.
+OTHER_PEERS_S = 3.0
 ALONE_HISTORY = 100
 
 
@@ -63,15 +67,22 @@ class Services:
         self._regions = [config.region, *(peer.region for peer in config.peers)]
         self.store = ItemStore(NatsChangeLog(client))
         self.copies = BusCopies(client, config.region, self._regions)
-        self.promises = Promises(self._incarnation, lambda: self.keeper.state.alone)
+        self.promises = Promises(self._incarnation, lambda: self.keeper.state.answers)
         self.keeper = self._keeper(AloneState())
         self.links = {
             peer.region: PeerLink(
-                config, peer, self.store, self.copies, self._state, self._incarnation
+                config,
+                peer,
+                self.store,
+                self.copies,
+                self._state,
+                self._incarnation,
+                self.promises.heard_head,
             )
             for peer in config.peers
         }
         lake = Lake(Path(config.state_dir) / "lake")
+        self.heads = OwnHeads(client, config.region)
         self.lake = LakeReader(client, lake, self._regions, config.canary_prefix)
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
@@ -99,6 +110,7 @@ class Services:
             self._incarnation,
             self.catch_up,
         )
+        self.heads.begin(*await self.lake.resume(self.config.region))
         for link in self.links.values():
             await link.load()
         await answers.serve()
@@ -109,6 +121,7 @@ class Services:
             for link in self.links.values():
                 group.create_task(link.run())
             group.create_task(self.lake.run())
+            group.create_task(self.heads.run())
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
             group.create_task(self._keep_alone_state())
@@ -125,8 +138,7 @@ class Services:
             bus = streams.bus(self.config.region)
             for cursor, stream in ((reply.log, streams.LOG), (reply.bus, bus)):
                 found.append((cursor, await found_id(self._client, stream, cursor.sequence)))
-        answered = bool(cursors) or not self.links
-        keep = keeps_incarnation(held, found, peers_answered=answered)
+        keep = keeps_incarnation(held, found, all_answered=len(cursors) == len(self.links))
         incarnation = held if keep else secrets.token_hex(4)
         await self._state.put(names.INCARNATION, incarnation)
         self._incarnation.set_result(incarnation)
@@ -134,15 +146,26 @@ class Services:
         _log.info("region starts", extra=extra)
 
     async def _peer_cursors(self) -> list[protocol.CursorsReply]:
-        """How far the reachable peers have pulled from us; waits for one as long as for a start."""
-        while monotonic_s() - self._absence.since_s < self.config.alone_start_s:
-            asked = [link.cursors() for link in self.links.values()]
+        """How far the peers have pulled from us.
+
+        Waits for one of them as long as for a start, and then for the others a little longer.
+        """
+        found: dict[str, protocol.CursorsReply] = {}
+        limit_s = self.config.alone_start_s
+        while len(found) < len(self.links) and self._waited_s() < limit_s:
+            missing = [name for name in self.links if name not in found]
+            asked = [self.links[name].cursors() for name in missing]
             replies = await asyncio.gather(*asked, return_exceptions=True)
-            found = [each for each in replies if isinstance(each, protocol.CursorsReply)]
+            for name, reply in zip(missing, replies, strict=True):
+                if isinstance(reply, protocol.CursorsReply):
+                    found[name] = reply
             if found:
-                return found
-            await asyncio.sleep(RETRY_S)
-        return []
+                limit_s = min(limit_s, OTHER_PEERS_S)
+            await asyncio.sleep(RETRY_S if len(found) < len(self.links) else 0)
+        return list(found.values())
+
+    def _waited_s(self) -> float:
+        return monotonic_s() - self._absence.since_s
 
     # What others say
 
@@ -190,9 +213,10 @@ class Services:
             _log.warning("this process was paused", extra=extra)
 
     async def _decide_alone(self) -> None:
-        seen = self.lake.seen[self.config.region]
+        # Asked for while it is of use: ten times a second would be much otherwise.
+        stored = await self.heads.now() if self.keeper.state.alone else None
         confirmed = self.promises.peers.confirmed()
-        decision = self.keeper.tick(monotonic_s(), now_ms(), seen, confirmed)
+        decision = self.keeper.tick(monotonic_s(), now_ms(), stored, confirmed)
         if decision is None or (decision[0].alone and self.config.alone == "refuse"):
             return
         state, reason = decision
@@ -207,7 +231,7 @@ class Services:
     async def _tell_gateways(self) -> None:
         state = self.keeper.state
         incarnation = self._incarnation.result()
-        heartbeat = protocol.Heartbeat(incarnation, state.alone, state.epoch)
+        heartbeat = protocol.Heartbeat(incarnation, state.answers, state.epoch)
         if self._client.is_connected:
             await self._client.publish("region.heartbeat", protocol.encode(heartbeat))
 
