@@ -5,27 +5,32 @@ They are applied here and nowhere else: the core has no switch for any of them.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import isthmus.core.session as sessions
 import isthmus.sim.services as services
-from isthmus.core import cursor, direction, health, repeat, routing, zone
+from isthmus.core import cursor, direction, health, registry, repeat, routing, zone
 from isthmus.core import item as items
 from isthmus.core.admission import Admission, Gate
-from isthmus.core.confirm import Durability, Window
+from isthmus.core.alone import AloneKeeper
+from isthmus.core.confirm import AloneRange, Durability, Watermarks, Window
 from isthmus.core.contact import Contact
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Lattice, Live, Register, join
 from isthmus.core.peers import Peers
 from isthmus.core.pull import Pull
+from isthmus.core.registry import CertificateStatus
 from isthmus.core.session import Session
 from isthmus.core.stamp import ZERO, Stamp, StampClock
 from isthmus.core.update import Update
 from isthmus.core.writer import Writer
 
 Patch = pytest.MonkeyPatch
+Stored = Mapping[str, int] | None
 PLANTED: dict[str, Callable[[Patch], None]] = {}
 
 
@@ -90,6 +95,68 @@ def answer_in_the_order_of_promises(patch: Patch) -> None:
     patch.setattr(Session, "answers", answers)
 
 
+@planted
+def answer_whatever_is_owed(patch: Patch) -> None:
+    """When one promise is kept, all of the connection's are."""
+
+    def answers(self: Session) -> bytes:
+        if not any(ticket.kept for ticket in self._owed):
+            return b""
+        owed = [self._owed.popleft() for _ in range(len(self._owed))]
+        return b"".join(sessions.mqtt3.encode_puback(ticket.packet_id) for ticket in owed)
+
+    patch.setattr(Session, "answers", answers)
+
+
+# Being alone
+
+
+@planted
+def go_alone_without_silence(patch: Patch) -> None:
+    tick = AloneKeeper.tick
+
+    def hasty(self: AloneKeeper, now_s: float, now_ms: int, stored: Stored, confirmed: Watermarks):
+        if not self.state.alone and now_ms % 5 == 0:
+            return self._enter(now_ms, 0.0)
+        return tick(self, now_s, now_ms, stored, confirmed)
+
+    patch.setattr(AloneKeeper, "tick", hasty)
+
+
+@planted
+def take_a_pause_for_silence(patch: Patch) -> None:
+    """A process that slept concludes that the others fell silent."""
+    tick = AloneKeeper.tick
+
+    def sleepy(self: AloneKeeper, now_s: float, now_ms: int, stored: Stored, confirmed: Watermarks):
+        self._ticked_s = now_s
+        return tick(self, now_s, now_ms, stored, confirmed)
+
+    patch.setattr(AloneKeeper, "tick", sleepy)
+
+
+@planted
+def stay_alone_for_ever(patch: Patch) -> None:
+    patch.setattr(AloneKeeper, "_leave", lambda *_: None)
+
+
+@planted
+def leave_alone_unconfirmed(patch: Patch) -> None:
+    """To be in contact is enough."""
+    patch.setattr(Watermarks, "covers", lambda *_: True)
+
+
+@planted
+def forget_the_ranges(patch: Patch) -> None:
+    """What was acknowledged alone is written down too late: from a later batch on."""
+    ranges = Writer.ranges
+
+    def later(self: Writer[object]) -> list[AloneRange]:
+        return [AloneRange(each.first + 1_000, each.last, 0) for each in ranges(self)]
+
+    patch.setattr(Writer, "ranges", later)
+
+
 # Cursors
 
 
@@ -100,7 +167,7 @@ def keep_a_cursor_after_a_restore(patch: Patch) -> None:
 
 @planted
 def keep_the_incarnation_after_a_restore(patch: Patch) -> None:
-    patch.setattr(services, "keeps_incarnation", lambda held, _, peers_answered: bool(held))
+    patch.setattr(services, "keeps_incarnation", lambda held, _, all_answered: bool(held))
 
 
 @planted
@@ -176,6 +243,54 @@ def write_though_nothing_differs(patch: Patch) -> None:
     )
 
 
+@planted
+def list_no_conflicts(patch: Patch) -> None:
+    patch.setattr(items, "conflicts", lambda *_: [])
+
+
+# Rights
+
+
+def status_without(field: str) -> Callable[[Item], CertificateStatus | None]:
+    status = registry.certificate_status
+
+    def blind(item: Item) -> CertificateStatus | None:
+        known = {name: value for name, value in item.fields.values.items() if name != field}
+        return status(Item(item.kind, item.key, item.vv, Fields(known)))
+
+    return blind
+
+
+@planted
+def ignore_revocations(patch: Patch) -> None:
+    patch.setattr(registry, "certificate_status", status_without("revoked"))
+
+
+@planted
+def ignore_blocks(patch: Patch) -> None:
+    """A deactivated certificate is as good as any."""
+    patch.setattr(registry, "certificate_status", status_without("blocks"))
+
+
+def contested(is_contested: bool) -> Callable[..., object]:
+    attach = registry._attach
+
+    def judged(*arguments: Any) -> object:
+        return replace(attach(*arguments), contested=is_contested)
+
+    return judged
+
+
+@planted
+def allow_what_is_contested(patch: Patch) -> None:
+    patch.setattr(registry, "_attach", contested(False))
+
+
+@planted
+def contest_everything(patch: Patch) -> None:
+    patch.setattr(registry, "_attach", contested(True))
+
+
 # Admission
 
 
@@ -190,6 +305,13 @@ def be_level_at_once(patch: Patch) -> None:
 
 
 # Routes
+
+
+@planted
+def move_though_paused(patch: Patch) -> None:
+    """An operator's pause holds nothing."""
+    patch.setattr(routing, "RANKS", ("move", "pin", "pause"))
+    patch.setattr(routing, "_void", lambda intent, _: "void" if intent.kind == "pause" else "")
 
 
 @planted

@@ -44,7 +44,9 @@ class Operators:
             self._again(region, what, changes, attempt, "nobody answers")
             return
         reply = partial(self._answered, region, what, changes, attempt)
-        services.process.after(0.0, services.write, changes, reply)
+        tightens = what.startswith("revoke ")
+        write = partial(services.write, changes, reply, must_be_current=not tightens)
+        services.process.after(0.0, write)
 
     def _answered(
         self, region: str, what: str, changes: Changes, attempt: int, answer: Answer
@@ -106,7 +108,6 @@ class Operators:
 
     def delete(self, client: str, region: str) -> None:
         """Delete a thing; somebody may create it again."""
-        self._system.watch.deleted.add(client)
         self.ask(region, f"delete {client}", [(registry.THING, client, _delete)])
 
     def change_certificate(self, verb: str, client: str, region: str) -> None:
@@ -129,10 +130,13 @@ class Operators:
             epoch = found.direction.route.epoch
             expires_ms = found.process.now_ms() + int(seconds * 1000)
             intent = Intent(identity, kind, epoch, expires_ms, target, force)  # type: ignore[arg-type]
+            system.watch.routes.intents.append(identity)
             found.intend(intent, answered)
 
         def answered(answer: IntentAnswer) -> None:
             word = "accepted" if answer.accepted else "refused"
+            if answer.accepted and kind == "pause":
+                system.watch.routes.holds(site, seconds)
             system.world.say(
                 "operator", f"{kind} {target}: {word}. {answer.reason}", f"intent-{word}"
             )

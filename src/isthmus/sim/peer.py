@@ -145,6 +145,7 @@ class Link:
             return
         own = self.services.name
         held = self.services.held[own]
+        self.services.peers.holds(self.peer, head.incarnation, head.writers)
         self._look_again(head.writers)
         missing = sorted(
             writer for writer, number in head.writers.items() if held.get(writer) < number
@@ -301,6 +302,7 @@ class Link:
             if ahead.advance(writer, int(number)) is Standing.NEW:
                 new.append((writer, int(number), entry))
         if not new:
+            self._storing = True
             then({})
             return
         risen: dict[str, int] = {}
@@ -376,6 +378,8 @@ class Link:
         region = self.system.regions[self.peer]
         if not region.store.process.is_running or not region.machine.is_up:
             return
+        if report.storing:
+            self.system.watch.heard(self.peer)
         region.services.process.after(0.0, region.services.heard_report, report)
         for gateway in region.gateways:
             gateway.process.after(0.0, gateway.heard_report, report)

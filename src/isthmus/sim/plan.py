@@ -15,9 +15,9 @@ REGIONS = ("eu", "us", "ap")
 #: Faults strike, and people act, from here to there; what follows is healing.
 BEGIN_S, END_S = 3.5, 20.0
 #: After the end every fault is undone; by then everybody must be served and all be level.
-HEALED_S = 12.0
+HEALED_S = 10.0
 #: And then nobody may write anything any more.
-QUIET_S = 2.5
+QUIET_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,7 @@ FAULTS: tuple[tuple[str, int, Make], ...] = (
             m.seconds(0.5, 8.0),
         ),
     ),
+    ("steal", 3, lambda m: (m.client(), *m.chance.sample(m.regions, 2), m.seconds(0.8, 3.0))),
     ("freeze", 3, lambda m: (m.region(), m.seconds(0.4, 7.0))),
     ("kill-gateway", 4, lambda m: (m.region(), str(m.chance.randrange(2)))),
     ("kill-services", 4, lambda m: (m.region(),)),
@@ -124,6 +125,7 @@ ACTS: tuple[tuple[str, int, Make], ...] = (
     ("activate", 4, lambda m: (m.client(), m.region())),
     ("detach", 1, lambda m: (m.client(), m.region())),
     ("attach", 2, lambda m: (m.client(), m.region())),
+    ("contest", 2, lambda m: (m.client(), *m.chance.sample(m.regions, 2))),
     ("move", 2, lambda m: (m.region(), m.chance.choice(m.sites))),
     ("pin", 1, lambda m: (m.region(), m.chance.choice(m.sites), m.seconds(1.0, 6.0))),
     ("hold", 1, lambda m: (m.chance.choice(m.sites), m.seconds(1.0, 6.0))),

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from isthmus.errors import IsthmusError
+from isthmus.errors import BrokenInvariant
 from isthmus.sim import verdict
 from isthmus.sim.plan import END_S, HEALED_S, QUIET_S, Plan, make_plan
 from isthmus.sim.system import System
 from isthmus.sim.verbs import Verbs
-from isthmus.sim.watch import Violation
+from isthmus.sim.violation import Violation
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +36,19 @@ def run_seed(seed: int, *, transcript: bool = False) -> Outcome:
 def run_plan(plan: Plan, *, transcript: bool = False) -> Outcome:
     """Run a plan to its end, or to the first promise that does not hold."""
     system = System(plan, transcript=transcript)
+    verbs = Verbs(system)
+    for step in plan.steps:
+        verbs.check(step.verb)
     invariant, text = "", ""
     try:
-        _perform(system, plan)
+        _perform(system, verbs, plan)
     except Violation as found:
         invariant, text = found.invariant, found.text
-    except (IsthmusError, AssertionError, LookupError, TypeError, ValueError) as error:
-        # The core refuses by itself what it can see is wrong; that is a finding as well.
-        invariant, text = "the-core-holds", f"{type(error).__name__}: {error}"
+    except BrokenInvariant as found:
+        # The core refuses by itself what it can see is wrong.
+        invariant, text = "the-core-holds", str(found)
+    except Exception as error:  # of a core that a bug was planted in, or of the simulator itself
+        invariant, text = "the-run-ends", f"{type(error).__name__}: {error}"
     world = system.world
     if invariant:
         world.say("watch", f"{invariant}: {text}")
@@ -52,8 +57,7 @@ def run_plan(plan: Plan, *, transcript: bool = False) -> Outcome:
     return Outcome(*outcome, invariant, text, world.now_s, lines)
 
 
-def _perform(system: System, plan: Plan) -> None:
-    verbs = Verbs(system)
+def _perform(system: System, verbs: Verbs, plan: Plan) -> None:
     system.start()
     for step in plan.steps:
         system.world.run(step.at_s)

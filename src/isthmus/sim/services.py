@@ -37,6 +37,12 @@ def entry_id(entry: Entry) -> str:
     return entry.id or message_id("/".join(entry.subject), entry.payload)
 
 
+def _name_of(state: AloneState) -> str:
+    if state.ending:
+        return "alone-ending"
+    return "alone" if state.alone else "not-alone"
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What an operator's write is answered: who confirmed it, or why it failed."""
@@ -68,6 +74,8 @@ class Services:
         self.store: Store = region.store
         self.process: Process = Process(region.machine, "services")
         now_s = self.process.now_s()
+        #: True time; the watch asks.
+        self.started_s = self.world.now_s
         self.log = LogView()
         self.peers = Peers()
         self.held = {name: self.held_on_disk(name) for name in region.system.regions_named}
@@ -84,7 +92,7 @@ class Services:
         self._is_writing_alone = False
         #: Messages of our own bus that a link is putting back; one link after another.
         self.filling = 0
-        #: What the lake's reader has read of our own bus since this start.
+        #: The heads of our own writers, as far as they were read since this start.
         self._seen = Watermarks()
         self._seen_upto = 0
         self._follow()
@@ -182,7 +190,8 @@ class Services:
         if self._asked or self.incarnation:
             return
         waited_s = self.process.now_s() - self.absence.since_s
-        if self._cursors or waited_s >= self.timing.alone_start_s:
+        some = self.timing.alone_after_s if self._cursors else self.timing.alone_start_s
+        if len(self._cursors) == len(self.links) or waited_s >= some:
             self._decide_incarnation()
         else:
             self.process.after(self.timing.retry_s, self._ask_for_cursors)
@@ -193,8 +202,8 @@ class Services:
         for reply in self._cursors:
             for cursor, stream in ((reply.log, LOG), (reply.bus, bus(self.name))):
                 found.append((cursor, self.found_id(stream, cursor.sequence)))
-        answered = bool(self._cursors) or not self.links
-        keep = keeps_incarnation(held, found, peers_answered=answered)
+        all_answered = len(self._cursors) == len(self.links)
+        keep = keeps_incarnation(held, found, all_answered=all_answered)
         incarnation = held if keep else self.region.system.new_incarnation(self.name)
         self.store.put(
             self.process, INCARNATION, incarnation, partial(self._serve, incarnation, keep)
@@ -240,7 +249,7 @@ class Services:
         state = self.keeper.state
         for gateway in self.region.gateways:
             gateway.process.after(
-                WAKE_S, gateway.heard_region, self.incarnation, state.alone, state.epoch
+                WAKE_S, gateway.heard_region, self.incarnation, state.answers, state.epoch
             )
 
     def _decide_alone(self) -> None:
@@ -250,12 +259,14 @@ class Services:
             writer, _, number = entry.id.rpartition(":")
             self._seen.advance(writer, int(number))
             self._seen_upto = entry.sequence
-        stored = self._seen.snapshot()
+        is_read = self._seen_upto == self.store.stream(bus(self.name)).synced
+        stored = self._seen.snapshot() if is_read else None
         now_s, now_ms = self.process.now_s(), self.process.now_ms()
         decision = self.keeper.tick(now_s, now_ms, stored, self.peers.confirmed())
         if decision is None:
             return
         state, reason = decision
+        self.region.system.watch.decided_alone(self, state)
         self._is_writing_alone = True
         self.store.put(self.process, ALONE, state, partial(self._alone_written, state, reason))
 
@@ -265,7 +276,7 @@ class Services:
             return
         self.keeper.entered(state)
         self.region.system.watch.alone(self.name, state.alone)
-        self.world.say(self.who, reason, "alone" if state.alone else "not-alone")
+        self.world.say(self.who, reason, _name_of(state))
         self.answer_kept()
         self.tell_gateways()
 
@@ -317,12 +328,17 @@ class Services:
         reply: Callable[[Answer], None],
         newest: int = 0,
         dots: tuple[tuple[str, str, str, int], ...] = (),
+        *,
+        must_be_current: bool = True,
     ) -> None:
-        """Make changes one after another, and answer when a second region has them all."""
+        """Make changes one after another, and answer when a second region has them all.
+
+        What takes rights away need not be current: it is right whatever was missed.
+        """
         if not self.incarnation:
             reply(Answer(failure="this region has just started"))
             return
-        if not self.absence.is_over:
+        if must_be_current and not self.absence.is_over:
             self.catch_up(lambda _position: self.write(changes, reply, newest, dots))
             return
         if not changes:
@@ -341,7 +357,8 @@ class Services:
                 made = (*dots, (kind, key, actor, update.item.vv[actor]))
                 self.region.system.watch.wrote(made[-1], update.item)
             if is_done:
-                self.write(rest, reply, max(newest, update.revision), made)
+                revision = max(newest, update.revision)
+                self.write(rest, reply, revision, made, must_be_current=must_be_current)
             else:
                 reply(Answer(failure="the change log does not answer"))
 
@@ -352,7 +369,7 @@ class Services:
         waiting, self._waiting = self._waiting, []
         for each in waiting:
             confirmed = self.peers.applied(self.incarnation, each.revision)
-            if confirmed or not self.links or self.keeper.state.alone:
+            if confirmed or not self.links or self.keeper.state.answers:
                 each.reply(Answer(confirmed, each.dots))
             else:
                 self._waiting.append(each)

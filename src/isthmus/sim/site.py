@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isthmus.core.answering import Answering
 from isthmus.core.contact import Contact, Message
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
 NAME = "iot.example.com"
 TICK_S = 0.3
+ROUTE = "route"
 
 
 class Site:
     """An observer, a director and a nameserver."""
 
-    def __init__(self, system: System, name: str, machine: Machine, recorded: Route | None) -> None:
+    def __init__(
+        self, system: System, name: str, machine: Machine, disk: Callable[[], dict[str, Any]]
+    ) -> None:
         self.system = system
         self.name = name
         self.machine = machine
@@ -33,9 +36,9 @@ class Site:
         self.process = Process(machine, f"site-{name}")
         names = tuple(system.sites_named)
         self.rules = Rules(preference=tuple(system.regions_named), sites=names)
-        self.direction = Direction(NAME, name, self.rules, recorded)
-        #: What survives the process: on disk before anybody is told.
-        self.recorded = recorded
+        #: What survives the process; a region's site shares its disk, and its disk's fate.
+        self.disk = disk
+        self.direction = Direction(NAME, name, self.rules, disk().get(ROUTE))
         others = [each for each in names if each != name]
         start = system.next_start()
         self.contact = Contact(name, others, f"{name}-{start}", self.timing.vote_lifetime_s)
@@ -117,7 +120,7 @@ class Site:
 
     def _vote(self, region: str, vote: Vote) -> None:
         self.world.say(self.who, f"votes {region} {vote.health}: {vote.reason}")
-        self.system.watch.voted(self, region, vote.health)
+        self.system.watch.routes.voted(self, region, vote.health)
         self.direction.vote(region, vote)
         self._tell()
 
@@ -156,6 +159,7 @@ class Site:
             decision = self.direction.decide(heard, now_ms, intent)
             answer = answer_of(decision, intent)
             if decision.route is not None:
+                self.system.watch.routes.decided(self, decision.route)
                 self._adopt(decision.route, decision.reason)
         reply(answer)
 
@@ -172,15 +176,15 @@ class Site:
         sites = sorted({self.name, *heard})
         decision = self.direction.decide(sites, now_ms)
         if decision.route is not None:
-            self.system.watch.decided(self, decision.route)
+            self.system.watch.routes.decided(self, decision.route)
             self._adopt(decision.route, f"epoch {decision.route.epoch}: {decision.reason}")
             self.world.reached["failover"] += 1
         self._serve(sites)
 
     def _adopt(self, route: Route, reason: str) -> None:
-        self.system.watch.adopted(self, route)
+        self.system.watch.routes.adopted(self, route)
         # A site's own file: on disk in the same step, or the process ends with neither.
-        self.recorded = route
+        self.disk()[ROUTE] = route
         self.direction.adopt(route)
         self.world.say(self.who, reason)
         self._tell()
@@ -198,7 +202,7 @@ class Site:
             self.world.say(self.who, served.reason, "override")
         if self.zone is None or (served.target, route.epoch) != (self._served, self.zone.serial):
             self.zone = zone_of(self._plan, served.target, route.epoch)
-            self.system.watch.published(self, self.zone)
+            self.system.watch.routes.published(self, self.zone)
         self._served = served.target
         if route.epoch > self._announced:
             self._announced = route.epoch

@@ -84,10 +84,6 @@ class Stream:
         """The newest message of a subject, as a reader finds it."""
         return self.entries[self.synced_newest[subject]]
 
-    def first_number(self, writer: str) -> int:
-        """The number of a writer's first batch here, 1 where nothing was trimmed."""
-        return 1
-
     def upto(self, sequence: int) -> Stream:
         """A copy that ends at a sequence, all of it on disk."""
         made = Stream(self.is_compacted)

@@ -52,7 +52,7 @@ from isthmus.sim.site import NAME
 from isthmus.sim.store import LOG
 from isthmus.sim.system import SETTLE_S, System, principal_of
 from isthmus.sim.verbs import Verbs
-from isthmus.sim.watch import Violation
+from isthmus.sim.violation import Violation
 
 SEPARATOR = "----"
 KINDS = ("device", "plain")

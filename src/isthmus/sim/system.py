@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
+from typing import Any
 
 from isthmus.core import item as items
 from isthmus.core.item import Item
@@ -42,9 +43,14 @@ class System:
         for name, region in self.regions.items():
             self.watch.look_at(region)
             region.start()
-            self.sites[name] = Site(self, name, region.machine, None)
+            self.sites[name] = Site(
+                self, name, region.machine, partial(getattr, region.store, "state")
+            )
         if self.plan.witness:
-            self.sites["witness"] = Site(self, "witness", Machine(self.world, "witness"), None)
+            disk: dict[str, Any] = {}
+            self.sites["witness"] = Site(
+                self, "witness", Machine(self.world, "witness"), lambda: disk
+            )
         self.world.run(SETTLE_S / 2)
         for name, kind in self.plan.clients:
             self.add_client(name, kind, self.regions_named[0])
@@ -79,7 +85,7 @@ class System:
 
     @staticmethod
     def identity_of(payload: bytes) -> str:
-        """Stands for the user property in which our device client names its message."""
+        """Stands for the user property in which a client may name its message; one kind does."""
         return payload.decode() if payload.startswith(b"id ") else ""
 
     def item(self, region: str, kind: str, key: str) -> Item | None:

@@ -33,9 +33,8 @@ class Verbs:
 
     def do(self, verb: str, words: tuple[str, ...]) -> None:
         """Perform one step. Raises InputError for a verb or words that there are not."""
-        method = getattr(self, f"do_{verb.replace('-', '_')}", None)
-        if method is None:
-            raise InputError(f"verb is {verb!r}", hint=f"one of {', '.join(names())}")
+        self.check(verb)
+        method = getattr(self, f"do_{verb.replace('-', '_')}")
         if verb in FAULTS_NAMED:
             self._world.faults[verb] += 1
             self._world.say("fault", " ".join((verb, *words)))
@@ -43,7 +42,12 @@ class Verbs:
             method(*words)
         except (TypeError, KeyError, ValueError) as error:
             raise InputError(f"{verb} {' '.join(words)}: {error}") from error
-        self._system.watch.contacts_changed()
+        self._system.watch.reach.changed()
+
+    def check(self, verb: str) -> None:
+        """Raises InputError for a verb that there is not."""
+        if not hasattr(self, f"do_{verb.replace('-', '_')}"):
+            raise InputError(f"verb is {verb!r}", hint=f"one of {', '.join(names())}")
 
     def do_heal(self) -> None:
         """End every fault that lasts."""
@@ -58,7 +62,7 @@ class Verbs:
         def once() -> None:
             if self._undo.pop(number, None) is not None:
                 undo()
-                self._system.watch.contacts_changed()
+                self._system.watch.reach.changed()
 
         self._undo[number] = once
         self._world.at(self._world.now_s + float(seconds), None, once)
@@ -94,7 +98,21 @@ class Verbs:
     def _restart_site(self, name: str) -> None:
         old = self._system.sites[name]
         if old.machine.is_up and not old.process.is_running:
-            self._system.sites[name] = Site(self._system, name, old.machine, old.recorded)
+            self._system.watch.routes.restarted(name)
+            self._system.sites[name] = Site(self._system, name, old.machine, old.disk)
+
+    def do_steal(self, client: str, region: str, other: str, seconds: str) -> None:
+        """A key is revoked elsewhere while a region is down; its thief waits at that door.
+
+        The region comes back with a slow disk, and has much to learn before it can tell.
+        """
+        self.do_kill(region, "disk-kept", seconds)
+        for each in self._system.regions_named:
+            if each != region:
+                self.do_cut_client(client, each, str(float(seconds) + 4.0))
+        revoke = self._system.operators.change_certificate
+        self._world.at(self._world.now_s + 0.3, None, revoke, "revoke", client, other)
+        self.do_slow_disk(region, "0.1", str(float(seconds) + 2.0))
 
     def do_freeze(self, region: str, seconds: str) -> None:
         """Everything stands still, and goes on as if nothing had been."""
@@ -118,7 +136,7 @@ class Verbs:
         found = self._system.regions[region]
         if found.machine.is_up and not found.is_frozen:
             found.restart_services()
-            self._system.watch.disturbed(region)
+            self._system.watch.reach.disturbed(region)
 
     def do_kill_site(self, site: str, seconds: str) -> None:
         self._system.sites[site].process.end()
@@ -128,7 +146,7 @@ class Verbs:
         found = self._system.regions[region]
         if found.machine.is_up and not found.is_frozen:
             found.restart_store()
-            self._system.watch.disturbed(region)
+            self._system.watch.reach.disturbed(region)
 
     def do_pause_services(self, region: str, seconds: str) -> None:
         process = self._system.regions[region].services.process
@@ -262,6 +280,17 @@ class Verbs:
 
     def do_detach(self, client: str, region: str) -> None:
         self._system.operators.detach(client, region)
+
+    def do_contest(self, client: str, one: str, other: str) -> None:
+        """Detach everywhere, and then in the same moment attach here and detach there."""
+        operators = self._system.operators
+        operators.detach(client, one)
+
+        def both() -> None:
+            operators.attach(client, one)
+            operators.detach(client, other)
+
+        self._world.at(self._world.now_s + 1.0, None, both)
 
     def do_attach(self, client: str, region: str) -> None:
         self._system.operators.attach(client, region)

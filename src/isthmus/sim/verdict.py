@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Set
+from typing import TYPE_CHECKING, Any
 
 from isthmus.core import lattice, registry
-from isthmus.core.lattice import Live
-from isthmus.core.registry import CertificateStatus
+from isthmus.core.item import Item
+from isthmus.core.lattice import Flag, GrowSet, Live
 from isthmus.sim import lake
+from isthmus.sim.operators import POLICY
 from isthmus.sim.store import LOG
-from isthmus.sim.watch import Violation
+from isthmus.sim.violation import Violation
 
 if TYPE_CHECKING:
     from isthmus.sim.clients import Client
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
 def after_healing(system: System) -> None:
     """All regions and sites are of one mind, and nothing was lost. Raises Violation."""
     _nobody_else_is_served(system)
+    _nobody_is_alone(system)
     _acknowledged_is_stored(system)
     _nothing_trimmed(system)
     _default_view(system)
@@ -61,10 +65,38 @@ def everybody_is_served(before: dict[str, str], now: dict[str, str]) -> None:
 
 
 def _has_rights(system: System, client: Client) -> bool:
-    view = system.regions[system.regions_named[0]].services.log.view
-    policies = view.policies(client.principal)
-    is_active = view.status(client.principal) is CertificateStatus.ACTIVE
-    return is_active and any(not policy.contested for policy in policies)
+    """By the bare fields of the items: what they mean is the core's to get wrong."""
+    region = system.regions_named[0]
+    certificate = system.item(region, registry.CERTIFICATE, client.principal)
+    policy = system.item(region, registry.POLICY, POLICY)
+    key = registry.attachment_key(f"{registry.POLICY}:{POLICY}", client.principal)
+    attachment = system.item(region, registry.ATTACHMENT, key)
+    if certificate is None or policy is None or attachment is None:
+        return False
+    lives = _entries(certificate, "life").keys()
+    activated = certificate.fields.get("activated")
+    is_active = isinstance(activated, GrowSet) and bool(activated.members & lives)
+    if certificate.fields.get("revoked") == Flag(True) or _entries(certificate, "blocks"):
+        return False
+    return is_active and any(
+        _holds(attach, attachment, _entries(policy, "life").keys(), lives)
+        for attach in _entries(attachment, "attaches").values()
+    )
+
+
+def _entries(item: Item, name: str) -> Mapping[str, Any]:
+    field = item.fields.get(name)
+    return field.entries if isinstance(field, Live) else {}
+
+
+def _holds(
+    attach: Mapping[str, Any], attachment: Item, policy: Set[str], certificate: Set[str]
+) -> bool:
+    """Whether an attach is of these lives, and no detach that it had not seen contests it."""
+    detaches = attachment.fields.get("detaches")
+    unseen = detaches.members - set(attach["saw"]) if isinstance(detaches, GrowSet) else set()
+    of_target, of_principal = set(attach["target"][2]), set(attach["principal"][2])
+    return not unseen and bool(of_target & policy) and bool(of_principal & certificate)
 
 
 def _nobody_else_is_served(system: System) -> None:
@@ -98,7 +130,7 @@ def _nothing_trimmed(system: System) -> None:
 def _default_view(system: System) -> None:
     """``default-view``: once where messages differ or have an identity, and never less often."""
     watch = system.watch
-    has_jumped = system.world.faults["jump-clock"] or system.world.faults["drift-clock"]
+    has_jumped = system.world.faults["jump-clock"]
     for region in system.regions_named:
         rows = list(lake.rows(system, region))
         default = Counter(row.payload for row in rows if not row.is_repeat)
@@ -161,12 +193,11 @@ def _writes_win_or_are_listed(system: System) -> None:
     """
     promised = system.watch.promised
     region = system.regions_named[0]
-    listed = b"".join(
-        payload for (kind, _), payload in _log(system, region).items() if kind == registry.CONFLICT
-    ).decode()
+    listed = _listed(system, region)
     for (kind, key, path), writes in system.watch.writes.items():
         item = system.item(region, kind, key)
-        if item is None or key in system.watch.deleted:
+        life = item.fields.get("life") if item else None
+        if item is None or not isinstance(life, Live) or life.dead:
             continue
         winner = dict(lattice.registers(item.fields)).get(path)
         if winner is None:
@@ -184,9 +215,30 @@ def _writes_win_or_are_listed(system: System) -> None:
                 text = f"{key}{path}: {register.value} was written over {winner.value} and lost"
                 raise Violation("later-writes-win", text)
             is_newest = not any(each.item.saw(register.dot) for each in writes if each is not write)
-            if won and is_newest and register.dot not in listed:
+            if won and is_newest and (kind, key, path, register.dot) not in listed:
                 text = f"{key}{path}: {register.value} gave way to {winner.value} unseen"
                 raise Violation("conflicts-are-listed", text)
+
+
+def _listed(system: System, region: str) -> set[tuple[str, str, str, str]]:
+    """Kind, key and path of every conflict, with each dot that it names."""
+    found = set()
+    for (kind, _), payload in _log(system, region).items():
+        if kind == registry.CONFLICT:
+            field = system.decoded(payload).fields.get("conflict")
+            assert isinstance(field, GrowSet)
+            for text in sorted(field.members):
+                conflict = json.loads(text)
+                dots = [side["dot"] for side in conflict["sides"] if side]
+                found |= {(*conflict["of"], conflict["path"], dot) for dot in dots}
+    return found
+
+
+def _nobody_is_alone(system: System) -> None:
+    """``alone-ends``: with everybody in contact, no region goes on answering for itself."""
+    for region in system.regions.values():
+        if region.services.keeper.state.alone and region.services.links:
+            raise Violation("alone-ends", f"{region.name} is alone among its peers")
 
 
 def _removals_hold(system: System) -> None:

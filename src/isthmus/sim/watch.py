@@ -14,48 +14,38 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from isthmus.core import batch as batches
 from isthmus.core import lattice, registry
-from isthmus.core.health import Health, majority_of
+from isthmus.core.alone import AloneState
+from isthmus.core.batch import Batch
+from isthmus.core.confirm import Standing, Watermarks
 from isthmus.core.item import Item
-from isthmus.core.lattice import Live, Register
+from isthmus.core.lattice import Flag, Live, Register
 from isthmus.core.outbox import Message
 from isthmus.core.pull import Pull
-from isthmus.core.registry import CertificateStatus
-from isthmus.core.routing import Route
 from isthmus.core.writer import Writer
-from isthmus.core.zone import SRV_PREFIX, Zone
-from isthmus.sim.services import Answer
+from isthmus.sim.reach import Reach
+from isthmus.sim.route_watch import RouteWatch
+from isthmus.sim.services import ALONE, Answer, Services
 from isthmus.sim.store import LOG, Entry, bus
+from isthmus.sim.violation import fail
 
 if TYPE_CHECKING:
     from isthmus.sim.clients import Client
     from isthmus.sim.gateway import Gateway
     from isthmus.sim.region import Region
-    from isthmus.sim.site import Site
     from isthmus.sim.system import System
 
 #: How long news may take between two regions in contact, and from a region's log to its gateways.
 LAG_S = 4.0
 LOCAL_LAG_S = 1.0
-#: Slower than this, and questions are not answered in time.
-SLOW_S = 0.1
 #: How long the regions must have been in contact before another disk may be lost.
 REPAIR_S = 6.0
-#: A vote counts for its lifetime, and was on its way for a while.
-VOTE_SLACK_S = 0.3
+#: Of a time that a process measures; clocks drift.
+ALONE_LEAST = 0.97
 
 T = TypeVar("T")
 ItemKey = tuple[str, str]
 #: Kind and key of an item, and the actor and count of one write of it.
 Dot = tuple[str, str, str, int]
-
-
-class Violation(Exception):
-    """A promise does not hold."""
-
-    def __init__(self, invariant: str, text: str) -> None:
-        super().__init__(f"{invariant}: {text}")
-        self.invariant = invariant
-        self.text = text
 
 
 class RegisterWrite(NamedTuple):
@@ -80,9 +70,21 @@ class Watch:
     def __init__(self, system: System) -> None:
         self._system = system
         self._world = system.world
+        self.reach = Reach(system)
+        self.routes = RouteWatch(system)
         #: By payload: the regions that have it on disk now, and those that ever had.
         self.copies: defaultdict[bytes, set[str]] = defaultdict(set)
-        self._ever: defaultdict[bytes, set[str]] = defaultdict(set)
+        #: By batch: the regions that ever had it on disk.
+        self._batches: defaultdict[str, set[str]] = defaultdict(set)
+        self._numbers: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
+        #: By client and packet: whose promise was kept.
+        self._kept: set[tuple[str, int]] = set()
+        #: By region: when a storing peer was last heard there, and whether it is alone.
+        self._heard_s: dict[str, float] = {}
+        self._is_alone: dict[str, bool] = {}
+        self._left_s: dict[str, float] = {}
+        #: Batches that were answered alone, by region.
+        self._alone_batches: defaultdict[str, set[str]] = defaultdict(set)
         #: By region and bus: the batches that reached this disk.
         self.stored: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
         #: Acknowledged payloads, and the region that answered alone, or nothing.
@@ -107,22 +109,14 @@ class Watch:
         self.promised: dict[Dot, bool] = {}
         #: Per principal and region: since when the disk knows of the revocation.
         self._revoked: defaultdict[str, dict[str, float]] = defaultdict(dict)
-        self._link_since: dict[tuple[str, str], float] = {}
-        self._well_since: dict[str, float] = {}
         self._checked: dict[tuple[str, str, str], tuple[str, int]] = {}
-        self._votes: defaultdict[tuple[str, str], list[tuple[float, Health]]] = defaultdict(list)
+        self._contiguous: defaultdict[tuple[str, str], Watermarks] = defaultdict(Watermarks)
         #: The version of each item that was last shown with an answer.
         self._shown: dict[tuple[str, str, str], int] = {}
         #: What a write removed first.
         self.removals: list[Removal] = []
         self._killed: defaultdict[tuple[str, str, str], set[str]] = defaultdict(set)
-        #: Things that somebody wanted deleted.
-        self.deleted: set[str] = set()
-        self._was_alone: set[str] = set()
         self._lost_last = ("", -math.inf)
-
-    def fail(self, invariant: str, text: str) -> None:
-        raise Violation(invariant, text)
 
     # Disks
 
@@ -133,9 +127,13 @@ class Watch:
     def _synced(self, region: str, stream: str, entry: Entry) -> None:
         if stream != LOG:
             self.stored[region, stream].add(entry.id)
-            for message in batches.decode(entry.payload).messages:
+            batch = batches.decode(entry.payload)
+            # Once: a batch that was lost may be put back.
+            if entry.id not in self._batches:
+                self._note_numbers(batch)
+            self._batches[entry.id].add(region)
+            for message in batch.messages:
                 self.copies[message.payload].add(region)
-                self._ever[message.payload].add(region)
             return
         item = self._system.decoded(entry.payload)
         at = (region, entry.subject)
@@ -148,21 +146,27 @@ class Watch:
             wrote[actor] = max(count, wrote.get(actor, 0))
         self._note_revoked(region, item)
 
+    def _note_numbers(self, batch: Batch) -> None:
+        """In which batches of its writer each content waits for its answer."""
+        for message in batch.messages:
+            self._numbers[batch.writer, message.payload].append(batch.number)
+
     def _check_version(self, region: str, before: Item, item: Item) -> None:
         """``versions-never-go-down``: nor does any part of them."""
         for actor, count in before.vv.items():
             if item.vv.get(actor, 0) < count:
                 text = f"{item.kind} {item.key} in {region}: {before.vv} became {item.vv}"
-                self.fail("versions-never-go-down", text)
+                fail("versions-never-go-down", text)
 
     def _note_revoked(self, region: str, item: Item) -> None:
         if item.kind != registry.CERTIFICATE:
             return
-        if registry.certificate_status(item) is CertificateStatus.REVOKED:
+        # By the bare field: what it means is the core's to get wrong.
+        if item.fields.get("revoked") == Flag(True):
             self._revoked[item.key].setdefault(region, self._world.now_s)
         elif region in self._revoked.get(item.key, {}):
             text = f"{item.key} was revoked on {region}'s disk and is not any more"
-            self.fail("revoked-stays-revoked", text)
+            fail("revoked-stays-revoked", text)
 
     def destroyed(self, region: Region) -> None:
         """A disk was replaced by an older one, or an empty one."""
@@ -179,6 +183,9 @@ class Watch:
                 self._check_lost(payload, regions)
         for payload in kept:
             self.copies[payload].add(name)
+        state = region.store.state.get(ALONE)
+        self._is_alone[name] = bool(state and state.alone)
+        self._alone_batches.pop(name, None)
         for at in [at for at in self._durable if at[0] == name]:
             del self._durable[at]
         for revoked in self._revoked.values():
@@ -208,7 +215,7 @@ class Watch:
         if self.acknowledged_alone.get(payload):
             self.forfeited.add(payload)
             return
-        self.fail("acknowledged-is-stored", f"the only copy of {payload.decode()} is gone")
+        fail("acknowledged-is-stored", f"the only copy of {payload.decode()} is gone")
 
     def may_destroy(self, region: str) -> bool:
         """Whether losing this disk is the loss of one region: others have had time to recover."""
@@ -218,58 +225,11 @@ class Watch:
         names = self._system.regions_named
         pairs = [(a, b) for a in names for b in names if a != b]
         since_s = max(
-            max(self._link_since.get(pair, math.inf) for pair in pairs),
-            max(self._serving_since(name) for name in names),
+            max(self.reach.way_s(*pair) for pair in pairs),
+            max(self.reach.serving_since(name) for name in names),
             lost_s,
         )
         return self._world.now_s - since_s >= REPAIR_S
-
-    # Contact
-
-    def contacts_changed(self) -> None:
-        """Something was done to ways or machines: note since when each is well."""
-        now_s = self._world.now_s
-        system = self._system
-        for one in system.regions_named:
-            self._note_since(self._well_since, one, self._is_well(system.regions[one]), now_s)
-            for other in system.regions_named:
-                if one != other:
-                    way = system.net.way(one, other)
-                    is_good = not (way.is_cut or way.loss or way.extra_s > SLOW_S)
-                    self._note_since(self._link_since, (one, other), is_good, now_s)
-
-    @staticmethod
-    def _note_since(since: dict[T, float], key: T, is_good: bool, now_s: float) -> None:
-        if not is_good:
-            since.pop(key, None)
-        else:
-            since.setdefault(key, now_s)
-
-    @staticmethod
-    def _is_well(region: Region) -> bool:
-        store, services = region.store, region.services
-        return (
-            region.machine.is_up
-            and not region.is_frozen
-            and services.process.is_running
-            and not services.process.is_paused
-            and not store.is_full
-            and not store.slow_s
-        )
-
-    def _link_s(self, one: str, other: str) -> float:
-        """Since when two regions reach each other."""
-        pairs = ((one, other), (other, one))
-        return max(self._link_since.get(pair, math.inf) for pair in pairs)
-
-    def disturbed(self, region: str) -> None:
-        """Something short happened to a region's services or store."""
-        self._well_since.pop(region, None)
-
-    def _serving_since(self, region: str) -> float:
-        """Since when a region's services answer without disturbance; infinity if they do not."""
-        services = self._system.regions[region].services
-        return max(self._well_since.get(region, math.inf), services.serving_s)
 
     # Messages
 
@@ -286,49 +246,88 @@ class Watch:
         message = self._in_flight.get((client, packet_id))
         if message is None:
             return
-        region = gateway.region
-        has = self._ever[message.payload]
-        text = message.payload.decode()
-        if region.name not in has:
-            self.fail("no-answer-before-its-promise", f"{text} is not on {region.name}'s disk")
+        numbers = self._numbers[writer.id, message.payload]
+        if not numbers:
+            text = f"{message.payload.decode()} is in no batch of {writer.id} on its disk"
+            fail("no-answer-before-its-promise", text)
+        self._kept.add((client, packet_id))
+        # Equal contents are answered in their order.
+        number = numbers[0] if len(numbers) == 1 else numbers.popleft()
+        has = self._batches[f"{writer.id}:{number}"]
+        region = gateway.region.name
         if message.topic.startswith("local/"):
-            self.acknowledged_alone[message.payload] = region.name
-            return
-        ranges = region.store.state.get(f"alone-range {writer.id}", ())
-        is_alone = region.name in self._was_alone and any(last == 0 for _, last, _ in ranges)
-        if message.payload.startswith(b"closed") and is_alone:
-            # Which of several equal ones this is, nobody can tell.
-            self.acknowledged_alone[message.payload] = region.name
+            self.acknowledged_alone[message.payload] = region
         elif len(has) < 2 and len(self._system.regions_named) > 1:
-            if not is_alone:
-                text = f"{text} is in {region.name} only, which is not alone on its disk"
-                self.fail("no-answer-before-its-promise", text)
-            self.acknowledged_alone[message.payload] = region.name
+            self._check_alone(gateway.region, writer.id, number, message.payload)
+            self.acknowledged_alone[message.payload] = region
+
+    def _check_alone(self, region: Region, writer: str, number: int, payload: bytes) -> None:
+        """The state is on the disk, and a range of this writer that holds this batch."""
+        ranges = region.store.state.get(f"alone-range {writer}", ())
+        in_range = any(
+            first <= number and (not last or number <= last) for first, last, _ in ranges
+        )
+        # Gateways hear of its end a moment later than the disk.
+        since_s = self._world.now_s - self._left_s.get(region.name, -math.inf)
+        if not in_range or not (self._is_alone.get(region.name) or since_s < LOCAL_LAG_S):
+            text = f"{payload.decode()} is in {region.name} only, which is not alone on its disk"
+            fail("no-answer-before-its-promise", text)
+        self._alone_batches[region.name].add(f"{writer}:{number}")
 
     def acknowledged_by(self, client: Client, packet_id: int, message: Message[None]) -> None:
         """``answers-in-order``: PUBACKs leave in the order of the PUBLISHes of a connection."""
         sent = self._sent[client.name]
         if not sent or sent.popleft() != packet_id:
-            self.fail("answers-in-order", f"{client.name} was answered {packet_id} out of turn")
+            fail("answers-in-order", f"{client.name} was answered {packet_id} out of turn")
         del self._in_flight[client.name, packet_id]
         payload = message.payload
+        if (client.name, packet_id) not in self._kept:
+            text = f"{client.name} is answered {payload.decode()}, whose promise nobody kept"
+            fail("no-answer-before-its-promise", text)
+        self._kept.discard((client.name, packet_id))
         if payload.startswith(b"closed"):
             self.same[client.name, payload][self._session[client.name]] += 1
         self.acknowledged[payload] = client.region
         if not self.copies[payload]:
             self._check_lost(payload, self.copies[payload])
 
+    # Alone
+
+    def heard(self, region: str) -> None:
+        """The report of a peer that stores has reached a region's services."""
+        self._heard_s[region] = self._world.now_s
+
+    def decided_alone(self, services: Services, state: AloneState) -> None:
+        """``alone-after-silence-only``, and until a second region has what was answered alone."""
+        region = services.name
+        if state.answers:
+            heard_s = max(self._heard_s.get(region, 0.0), services.started_s)
+            silent_s = self._world.now_s - heard_s
+            if silent_s < ALONE_LEAST * self._world.timing.alone_after_s:
+                text = f"{region} goes on alone though it heard a peer {silent_s:.2f} s ago"
+                fail("alone-after-silence-only", text)
+            return
+        if state.alone:
+            return
+        for batch in sorted(self._alone_batches.pop(region, ())):
+            if len(self._batches[batch]) < 2:
+                fail("alone-until-confirmed", f"{batch} is in {region} only, which was alone")
+
     def alone(self, region: str, is_alone: bool) -> None:
         """A region's state is on its disk."""
-        if is_alone:
-            self._was_alone.add(region)
+        self._is_alone[region] = is_alone
+        if not is_alone:
+            self._left_s[region] = self._world.now_s
+
+    def is_alone(self, region: str) -> bool:
+        return self._is_alone.get(region, False)
 
     # Items
 
     def wrote(self, dot: Dot, item: Item) -> None:
         """``a-dot-is-one-write``: whoever forgot its writes writes under another name."""
         if dot in self._dots:
-            self.fail("a-dot-is-one-write", f"{dot} was written before")
+            fail("a-dot-is-one-write", f"{dot} was written before")
         self._dots.add(dot)
         kind, key, actor, count = dot
         for path, register in lattice.registers(item.fields):
@@ -342,11 +341,15 @@ class Watch:
 
     def answered(self, region: str, answer: Answer) -> None:
         """``no-answer-before-its-promise``, of an operator's write."""
+        since_s = self._world.now_s - self._left_s.get(region, -math.inf)
+        if not answer.confirmed_by and not self.is_alone(region) and since_s > LOCAL_LAG_S:
+            text = f"{region} names nobody, and is not alone on its disk"
+            fail("no-answer-before-its-promise", text)
         for dot in answer.dots:
             for place in (region, *answer.confirmed_by):
                 kind, key, actor, count = dot
                 if self._ever_wrote[place, (kind, key)].get(actor, 0) < count:
-                    self.fail("no-answer-before-its-promise", f"{place} was named and lacks {dot}")
+                    fail("no-answer-before-its-promise", f"{place} was named and lacks {dot}")
             self.promised[dot] = bool(answer.confirmed_by)
             if answer.confirmed_by:
                 self._check_visible(region, kind, key)
@@ -358,7 +361,7 @@ class Watch:
         if not self._caught_up_with_all(region):
             shown = 0
         if item is None or item.version < shown:
-            self.fail("versions-never-go-down", f"{region} shows {kind} {key} below {shown}")
+            fail("versions-never-go-down", f"{region} shows {kind} {key} below {shown}")
             return
         self._shown[region, kind, key] = item.version
 
@@ -367,7 +370,7 @@ class Watch:
         since_s = self._system.regions[region].services.serving_s
         others = [name for name in self._system.regions_named if name != region]
         return all(
-            self._was_serving(other, since_s) and self._link_s(region, other) <= since_s
+            self.reach.was_serving(other, since_s) and self.reach.link_s(region, other) <= since_s
             for other in others
         )
 
@@ -382,20 +385,17 @@ class Watch:
         now_s, back_s = self._world.now_s, gateway.opened_after_s
         for region, since_s in known.items():
             if region == own:
-                if now_s - max(since_s, back_s, self._well_since.get(own, now_s)) > LOCAL_LAG_S:
-                    self.fail("revoked-is-refused", f"{gateway.who} admits {principal}")
+                if now_s - max(since_s, back_s, self.reach.well_since(own, now_s)) > LOCAL_LAG_S:
+                    fail("revoked-is-refused", f"{gateway.who} admits {principal}")
                 continue
-            link_s = self._link_s(own, region)
-            if since_s < back_s and link_s <= back_s and self._was_serving(region, back_s):
+            link_s = self.reach.link_s(own, region)
+            if since_s < back_s and link_s <= back_s and self.reach.was_serving(region, back_s):
                 text = f"{gateway.who} admits {principal}, revoked in {region} before it started"
-                self.fail("revoked-is-refused", text)
-            both_s = max(link_s, self._serving_since(region), self._serving_since(own))
+                fail("revoked-is-refused", text)
+            both_s = max(link_s, self.reach.serving_since(region), self.reach.serving_since(own))
             if now_s - max(since_s, back_s, both_s) > LAG_S:
                 text = f"{gateway.who} admits {principal}, long revoked in {region}"
-                self.fail("revoked-is-refused", text)
-
-    def _was_serving(self, region: str, at_s: float) -> bool:
-        return self._serving_since(region) <= at_s - LOCAL_LAG_S
+                fail("revoked-is-refused", text)
 
     def served(self, gateway: Gateway, principal: str) -> None:
         """``revoked-is-refused``, of who is connected already."""
@@ -403,9 +403,9 @@ class Watch:
         if since_s is None:
             return
         own = gateway.region.name
-        well_s = max(self._well_since.get(own, math.inf), gateway.opened_after_s)
+        well_s = max(self.reach.well_since(own, math.inf), gateway.opened_after_s)
         if self._world.now_s - max(since_s, well_s) > LOCAL_LAG_S:
-            self.fail("revoked-is-refused", f"{gateway.who} still serves {principal}")
+            fail("revoked-is-refused", f"{gateway.who} still serves {principal}")
 
     # Cursors
 
@@ -420,23 +420,21 @@ class Watch:
         source = self._system.regions[peer].services
         if source.incarnation != pull.incarnation:
             return
-        store = self._system.regions[peer].store
         for entry in self._passed(region, peer, LOG, pull.incarnation, pull.log.sequence):
             theirs = self._system.decoded(entry.payload)
             mine = self._durable.get((region, entry.subject))
             have = mine.vv if mine else {}
             if any(have.get(actor, 0) < count for actor, count in theirs.vv.items()):
                 text = f"{region} is past {entry.sequence} of {peer} and lacks {entry.subject}"
-                self.fail("no-cursor-skips", text)
-        numbers: dict[str, int] = {}
-        copies = self._system.regions[region].store.stream(bus(peer)).ids
+                fail("no-cursor-skips", text)
+        copies = self.stored[region, bus(peer)]
         for entry in self._passed(region, peer, "bus", pull.incarnation, pull.bus.sequence):
             writer, _, number = entry.id.rpartition(":")
-            first = store.stream(bus(peer)).first_number(writer)
-            if entry.id not in copies and int(number) == numbers.get(writer, first - 1) + 1:
+            # Beyond a gap of its writer's own making nobody copies.
+            standing = self._contiguous[region, peer].advance(writer, int(number))
+            if standing is Standing.NEW and entry.id not in copies:
                 text = f"{region} is past {entry.sequence} of {peer}'s bus and lacks {entry.id}"
-                self.fail("no-cursor-skips", text)
-            numbers[writer] = int(number)
+                fail("no-cursor-skips", text)
 
     def _passed(
         self, region: str, peer: str, what: str, incarnation: str, upto: int
@@ -446,49 +444,8 @@ class Watch:
         known, after = self._checked.get((region, peer, what), ("", 0))
         if known != incarnation:
             after = 0
+        if not after and what != LOG:
+            self._contiguous[region, peer] = Watermarks()
         self._checked[region, peer, what] = (incarnation, upto)
         stream = self._system.regions[peer].store.stream(name)
         return [entry for entry in stream.after(after, limit=10**9) if entry.sequence <= upto]
-
-    # Routes
-
-    def voted(self, site: Site, region: str, health: Health) -> None:
-        self._votes[site.name, region].append((self._world.now_s, health))
-
-    def decided(self, site: Site, route: Route) -> None:
-        """``failover-has-its-majority``: of votes that were really cast, and lately."""
-        if not route.votes:
-            return
-        target = site.direction.route.target
-        against = [name for name, vote in route.votes.items() if vote is Health.UNHEALTHY]
-        cast = [name for name in against if self._was_unhealthy(name, target)]
-        needed = majority_of(self._system.sites_named)
-        if len(cast) < needed:
-            text = f"{site.name} leaves {target} for {route.target} by the votes of {against}"
-            self.fail("failover-has-its-majority", f"{text}; {cast} had voted so")
-
-    def _was_unhealthy(self, site: str, region: str) -> bool:
-        """Whether a site's vote was so at some time within a vote's lifetime."""
-        since_s = self._world.now_s - self._world.timing.vote_lifetime_s - VOTE_SLACK_S
-        last = Health.UNKNOWN
-        for at_s, health in self._votes[site, region]:
-            if at_s >= since_s and Health.UNHEALTHY in (health, last):
-                return True
-            last = health
-        return last is Health.UNHEALTHY
-
-    def adopted(self, site: Site, route: Route) -> None:
-        """``a-route-never-goes-back``, nor leads to nobody."""
-        held = site.direction.route
-        if route.epoch < held.epoch:
-            self.fail("a-route-never-goes-back", f"{site.name}: {held.epoch} to {route.epoch}")
-        if route.target not in self._system.regions_named:
-            self.fail("zone-never-empty", f"{site.name} would lead to {route.target!r}")
-
-    def published(self, site: Site, zone: Zone) -> None:
-        """``zone-never-empty``."""
-        held = {(each.name, each.type) for each in zone.records if each.data}
-        apex = zone.apex
-        needed = {(apex, "SOA"), (apex, "NS"), (apex, "A"), (SRV_PREFIX + apex, "SRV")}
-        if not needed <= held:
-            self.fail("zone-never-empty", f"{site.name} publishes {sorted(held)}")

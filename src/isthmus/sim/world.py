@@ -123,7 +123,7 @@ class Process:
         self.is_running = True
         self.is_paused = False
         self._held: list[tuple[Callable[..., None], Any]] = []
-        # As in region/clock.py: the wall clock is read once, and then follows the monotonic one.
+        # As in clock.py: the wall clock is read once, and then follows the monotonic one.
         self._anchor_ms = machine.wall_ms() - machine.monotonic_s() * 1000
 
     @property
