@@ -31,18 +31,23 @@ from isthmus.core.writer import Writer
 
 Patch = pytest.MonkeyPatch
 Stored = Mapping[str, int] | None
-PLANTED: dict[str, Callable[[Patch], None]] = {}
+Plant = Callable[[Patch], None]
+#: By name: how to plant it, and the invariant that it breaks.
+PLANTED: dict[str, tuple[Plant, str]] = {}
 
 
-def planted(plant: Callable[[Patch], None]) -> Callable[[Patch], None]:
-    PLANTED[plant.__name__.replace("_", "-")] = plant
-    return plant
+def planted(invariant: str) -> Callable[[Plant], Plant]:
+    def note(plant: Plant) -> Plant:
+        PLANTED[plant.__name__.replace("_", "-")] = (plant, invariant)
+        return plant
+
+    return note
 
 
 # Confirming and acknowledging
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def confirm_by_sequence(patch: Patch) -> None:
     """A peer's position counts, whatever life of the stream it belongs to."""
     patch.setattr(
@@ -54,7 +59,7 @@ def confirm_by_sequence(patch: Patch) -> None:
     )
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def acknowledge_on_send(patch: Patch) -> None:
     """A batch is answered when it was handed to the stream, not when the stream has it."""
     patch.setattr(
@@ -64,13 +69,13 @@ def acknowledge_on_send(patch: Patch) -> None:
     )
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def acknowledge_when_stored_here(patch: Patch) -> None:
     """Nobody waits for the second region."""
     patch.setattr(Window, "_promise_is_local", lambda self: True)
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def answer_alone_before_it_is_recorded(patch: Patch) -> None:
     set_alone = Writer.set_alone
 
@@ -82,7 +87,7 @@ def answer_alone_before_it_is_recorded(patch: Patch) -> None:
     patch.setattr(Writer, "set_alone", at_once)
 
 
-@planted
+@planted("answers-in-order")
 def answer_in_the_order_of_promises(patch: Patch) -> None:
     """PUBACKs leave as they are earned, not in the order of the PUBLISHes."""
 
@@ -95,7 +100,7 @@ def answer_in_the_order_of_promises(patch: Patch) -> None:
     patch.setattr(Session, "answers", answers)
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def answer_whatever_is_owed(patch: Patch) -> None:
     """When one promise is kept, all of the connection's are."""
 
@@ -111,7 +116,7 @@ def answer_whatever_is_owed(patch: Patch) -> None:
 # Being alone
 
 
-@planted
+@planted("alone-after-silence-only")
 def go_alone_without_silence(patch: Patch) -> None:
     tick = AloneKeeper.tick
 
@@ -123,7 +128,7 @@ def go_alone_without_silence(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "tick", hasty)
 
 
-@planted
+@planted("alone-after-silence-only")
 def take_a_pause_for_silence(patch: Patch) -> None:
     """A process that slept concludes that the others fell silent."""
     tick = AloneKeeper.tick
@@ -135,18 +140,18 @@ def take_a_pause_for_silence(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "tick", sleepy)
 
 
-@planted
+@planted("alone-ends")
 def stay_alone_for_ever(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "_leave", lambda *_: None)
 
 
-@planted
+@planted("alone-until-confirmed")
 def leave_alone_unconfirmed(patch: Patch) -> None:
     """To be in contact is enough."""
     patch.setattr(Watermarks, "covers", lambda *_: True)
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def forget_the_ranges(patch: Patch) -> None:
     """What was acknowledged alone is written down too late: from a later batch on."""
     ranges = Writer.ranges
@@ -160,17 +165,17 @@ def forget_the_ranges(patch: Patch) -> None:
 # Cursors
 
 
-@planted
+@planted("no-cursor-skips")
 def keep_a_cursor_after_a_restore(patch: Patch) -> None:
     patch.setattr(cursor, "still_holds", lambda *_: True)
 
 
-@planted
+@planted("no-answer-before-its-promise")
 def keep_the_incarnation_after_a_restore(patch: Patch) -> None:
     patch.setattr(services, "keeps_incarnation", lambda held, _, all_answered: bool(held))
 
 
-@planted
+@planted("no-cursor-skips")
 def resume_where_we_were(patch: Patch) -> None:
     """Whatever the peer says of our cursors."""
     patch.setattr(
@@ -181,14 +186,14 @@ def resume_where_we_were(patch: Patch) -> None:
 # Joins
 
 
-@planted
+@planted("removals-hold")
 def forget_tombstones(patch: Patch) -> None:
     patch.setattr(
         Live, "join", lambda self, other: Live({**self.entries, **other.entries}, frozenset())
     )
 
 
-@planted
+@planted("no-cursor-skips")
 def choose_the_later_item(patch: Patch) -> None:
     """Wholesale last writer wins."""
 
@@ -198,7 +203,7 @@ def choose_the_later_item(patch: Patch) -> None:
     patch.setattr(items, "join", later)
 
 
-@planted
+@planted("revoked-is-refused")
 def drop_what_one_side_lacks(patch: Patch) -> None:
     """A field that only the other side has is lost: a revocation, for instance."""
 
@@ -211,13 +216,13 @@ def drop_what_one_side_lacks(patch: Patch) -> None:
     patch.setattr(Fields, "join", known_only)
 
 
-@planted
+@planted("equal-views")
 def stamp_without_region(patch: Patch) -> None:
     """Two writes of one millisecond are in no order."""
     patch.setattr(Register, "_rank", lambda self: (self.stamp.ms, self.stamp.counter))
 
 
-@planted
+@planted("later-writes-win")
 def stamp_by_the_clock_alone(patch: Patch) -> None:
     """A clock that is behind loses what it writes over something newer."""
     patch.setattr(
@@ -227,7 +232,7 @@ def stamp_by_the_clock_alone(patch: Patch) -> None:
     )
 
 
-@planted
+@planted("no-cursor-skips")
 def count_versions_of_one_side(patch: Patch) -> None:
     patch.setattr(
         items,
@@ -236,14 +241,14 @@ def count_versions_of_one_side(patch: Patch) -> None:
     )
 
 
-@planted
+@planted("zero-writes-after-full-exchange")
 def write_though_nothing_differs(patch: Patch) -> None:
     patch.setattr(
         Update, "proposal", lambda self: None if self.is_written else self._change(self.item)
     )
 
 
-@planted
+@planted("conflicts-are-listed")
 def list_no_conflicts(patch: Patch) -> None:
     patch.setattr(items, "conflicts", lambda *_: [])
 
@@ -261,12 +266,12 @@ def status_without(field: str) -> Callable[[Item], CertificateStatus | None]:
     return blind
 
 
-@planted
+@planted("revoked-is-refused")
 def ignore_revocations(patch: Patch) -> None:
     patch.setattr(registry, "certificate_status", status_without("revoked"))
 
 
-@planted
+@planted("revoked-is-refused")
 def ignore_blocks(patch: Patch) -> None:
     """A deactivated certificate is as good as any."""
     patch.setattr(registry, "certificate_status", status_without("blocks"))
@@ -281,12 +286,12 @@ def contested(is_contested: bool) -> Callable[..., object]:
     return judged
 
 
-@planted
+@planted("revoked-is-refused")
 def allow_what_is_contested(patch: Patch) -> None:
     patch.setattr(registry, "_attach", contested(False))
 
 
-@planted
+@planted("everybody-is-served")
 def contest_everything(patch: Patch) -> None:
     patch.setattr(registry, "_attach", contested(True))
 
@@ -294,12 +299,12 @@ def contest_everything(patch: Patch) -> None:
 # Admission
 
 
-@planted
+@planted("revoked-is-refused")
 def admit_at_once(patch: Patch) -> None:
     patch.setattr(Gate, "admission", property(lambda self: Admission.OPEN))
 
 
-@planted
+@planted("revoked-is-refused")
 def be_level_at_once(patch: Patch) -> None:
     patch.setattr(Pull, "is_level", lambda *_: True)
 
@@ -307,25 +312,25 @@ def be_level_at_once(patch: Patch) -> None:
 # Routes
 
 
-@planted
+@planted("a-pause-holds")
 def move_though_paused(patch: Patch) -> None:
     """An operator's pause holds nothing."""
     patch.setattr(routing, "RANKS", ("move", "pin", "pause"))
     patch.setattr(routing, "_void", lambda intent, _: "void" if intent.kind == "pause" else "")
 
 
-@planted
+@planted("failover-has-its-majority")
 def majority_of_those_heard(patch: Patch) -> None:
     patch.setattr(routing, "majority_of", lambda _sites: 1)
     patch.setattr(health, "majority_of", lambda _sites: 1)
 
 
-@planted
+@planted("failover-has-its-majority")
 def count_votes_of_any_age(patch: Patch) -> None:
     patch.setattr(Contact, "fresh", lambda self, _now_s: self.known())
 
 
-@planted
+@planted("the-core-holds")
 def take_the_route_that_came_last(patch: Patch) -> None:
     patch.setattr(
         direction,
@@ -334,7 +339,7 @@ def take_the_route_that_came_last(patch: Patch) -> None:
     )
 
 
-@planted
+@planted("zone-never-empty")
 def publish_an_empty_zone(patch: Patch) -> None:
     patch.setattr(zone, "_service", lambda *_: ())
     patch.setattr(zone, "check_zone_never_empty", lambda _: None)
@@ -343,13 +348,13 @@ def publish_an_empty_zone(patch: Patch) -> None:
 # Repeats
 
 
-@planted
+@planted("default-view-has-everything")
 def take_every_copy_for_a_repeat(patch: Patch) -> None:
     """What is equal is the same message, even on one connection."""
     patch.setattr(repeat._Client, "fits", lambda *_: True)
 
 
-@planted
+@planted("default-view-without-duplicates")
 def take_no_copy_for_a_repeat(patch: Patch) -> None:
     patch.setattr(repeat, "_by_content", lambda *_: None)
     patch.setattr(repeat, "_by_identity", lambda *_: None)

@@ -25,18 +25,21 @@ def first_broken(seeds: range) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    plant, expected = PLANTED[name]
     with monkeypatch.context() as patch:
-        PLANTED[name](patch)
+        plant(patch)
         seed, invariant = first_broken(range(1, SEEDS + 1))
     assert seed, f"{SEEDS} seeds do not find it"
+    assert invariant == expected
     # It is the bug that was found, and not the seed.
-    assert run_seed(seed).invariant == "", invariant
+    assert run_seed(seed).invariant == ""
 
 
 def test_a_plan_that_breaks_a_promise_shrinks_until_every_step_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    PLANTED["answer-alone-before-it-is-recorded"](monkeypatch)
+    plant, _ = PLANTED["leave-alone-unconfirmed"]
+    plant(monkeypatch)
     seed, invariant = first_broken(range(1, SEEDS + 1))
     plan = make_plan(seed)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections import Counter
 
 import msgspec
+import psutil
 import pytest
 
 from isthmus.sim.plan import FAULTS
@@ -127,3 +129,29 @@ def test_a_part_of_a_plan_is_replayed() -> None:
     code, out, _ = isthmus_sim("--seed", "1", "--steps", "0,1", "--json")
     assert code == 0
     assert msgspec.json.decode(out)["invariant"] == ""
+
+
+def working(process: psutil.Process) -> list[psutil.Process]:
+    """The processes that run seeds for another one."""
+    return [each for each in process.children() if "spawn_main" in " ".join(each.cmdline())]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whoever_works_for_a_command_ends_with_it(how: signal.Signals) -> None:
+    words = [sys.executable, "-m", "isthmus", "sim", "--seeds", "5000", "--jobs", "2"]
+    command = psutil.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while len(workers := working(command)) < 2:
+        assert command.poll() is None
+    # Until Python has set itself up, an interrupt is a traceback.
+    while not all(each.cpu_times().user > 0.3 for each in workers):
+        assert command.poll() is None
+
+    command.send_signal(how)
+
+    _, error = command.communicate()
+    _, alive = psutil.wait_procs(workers, timeout=20)
+    assert not alive
+    if how is signal.SIGINT:
+        assert command.returncode == 130
+        assert b"interrupted" in error
+        assert b"Traceback" not in error

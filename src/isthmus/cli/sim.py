@@ -13,7 +13,7 @@ import typer
 from isthmus.errors import InputError
 
 if TYPE_CHECKING:
-    from isthmus.sim.many import Total
+    from isthmus.cli.seeds import Total
     from isthmus.sim.plan import Plan
     from isthmus.sim.run import Outcome
 
@@ -126,7 +126,7 @@ def _many(first: int, count: int, jobs: int, *, shrink: bool, as_json: bool) -> 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from isthmus.sim.many import Total, run_seeds
+    from isthmus.cli.seeds import Total, run_seeds
 
     if count < 1:
         raise InputError(f"seeds is {count}", hint="1 or more")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 
 from isthmus.sim.run import Outcome, run_seed
 
@@ -45,13 +47,24 @@ def run_seeds(first: int, count: int, jobs: int) -> Iterator[Outcome]:
         yield from map(run_seed, seeds)
         return
     # Not forked: a child that inherits nothing is the same child on every system.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _leave_interrupts) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_first) as pool:
         try:
             yield from pool.map(run_seed, seeds, chunksize=CHUNK)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _leave_interrupts() -> None:
-    """Ctrl-C reaches every process of a terminal; only the first one is to answer it."""
+def _end_with_the_first() -> None:
+    """Ctrl-C reaches every process of a terminal, and only the first one is to answer it.
+
+    When that one is gone, however it went, there is nobody to work for.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    first = parent_process()
+    assert first is not None
+
+    def wait() -> None:
+        first.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
