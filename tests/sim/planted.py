@@ -312,13 +312,6 @@ def be_level_at_once(patch: Patch) -> None:
 # Routes
 
 
-@planted("a-pause-holds")
-def move_though_paused(patch: Patch) -> None:
-    """An operator's pause holds nothing."""
-    patch.setattr(routing, "RANKS", ("move", "pin", "pause"))
-    patch.setattr(routing, "_void", lambda intent, _: "void" if intent.kind == "pause" else "")
-
-
 @planted("failover-has-its-majority")
 def majority_of_those_heard(patch: Patch) -> None:
     patch.setattr(routing, "majority_of", lambda _sites: 1)
