@@ -1,4 +1,7 @@
-"""A client of the tests: one socket and our codec, packet by packet, and nothing by itself."""
+"""A client of the tests: one socket and our codec, packet by packet, and nothing by itself.
+
+``Wire`` speaks MQTT 3.1.1, and ``Wire5`` the other version.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +11,11 @@ import json
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any, Self, TypeVar
+from types import ModuleType
+from typing import Any, ClassVar, Self, TypeVar
 
 from isthmus.errors import MalformedPacket
-from isthmus.wire import mqtt3
+from isthmus.wire import mqtt3, mqtt5
 
 T = TypeVar("T")
 
@@ -24,10 +28,12 @@ RETRY_S = 0.05
 class Wire:
     """One connection."""
 
+    codec: ClassVar[ModuleType] = mqtt3
+
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
         self.writer = writer
-        self._decoder = mqtt3.Decoder()
+        self._decoder = self.codec.Decoder()
         #: How the connection ended, for whoever did not expect it.
         self.ended = "the gateway closed the connection"
         self._received: deque[mqtt3.Packet] = deque()
@@ -38,7 +44,7 @@ class Wire:
         return cls(*await asyncio.open_connection(host, port, ssl=tls, **name))
 
     def send(self, *found: mqtt3.Packet) -> None:
-        self.writer.write(b"".join(mqtt3.encode(each) for each in found))
+        self.writer.write(b"".join(self.codec.encode(each) for each in found))
 
     async def next(self) -> mqtt3.Packet | None:
         """The next packet; None when the gateway has closed the connection."""
@@ -99,6 +105,12 @@ class Wire:
         self.writer.transport.abort()
         with contextlib.suppress(OSError):
             await self.writer.wait_closed()
+
+
+class Wire5(Wire):
+    """One connection of MQTT 5."""
+
+    codec = mqtt5
 
 
 class Sender:

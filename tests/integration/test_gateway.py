@@ -10,10 +10,8 @@ import socket
 import ssl
 import warnings
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 
-import msgspec
 import paho.mqtt.client as paho
 import psutil
 import pytest
@@ -22,14 +20,10 @@ from certificates import Strange
 from mqtt_wire import CLOSED, Wire
 from paho.mqtt.enums import CallbackAPIVersion
 from regions import HOME, OTHER, Regions, two_regions, until
+from second_gateway import second_gateway
 
-from isthmus import config as configs
-from isthmus.adapters.nats import connection
-from isthmus.clock import monotonic_s
-from isthmus.config import RegionConfig
-from isthmus.gateway.gateway import Gateway
 from isthmus.local import bring_up
-from isthmus.wire import mqtt3
+from isthmus.wire import mqtt3, mqtt5
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -38,6 +32,7 @@ PUBLISH_QOS_2 = b"\x34\x0a\x00\x05topic\x00\x01x"
 MEMORY_MAX_BYTES = 64 * 1024**2
 GARBAGE_BEFORE_TLS = 8_000
 GARBAGE_IN_TLS = 1_000
+VERSIONS = (mqtt3, mqtt5)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -145,10 +140,12 @@ async def test_a_refused_connect_says_why_and_ends(
         assert await wire.closed() == []
 
 
-async def test_an_mqtt_5_client_is_told_that_its_version_is_not_spoken(regions: Regions) -> None:
-    await regions.device("speaks-5")
-    async with regions.wire(HOME, "speaks-5") as wire:
-        wire.writer.write(b"\x10\x15\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x08speaks-5")
+async def test_a_client_of_mqtt_3_1_is_told_that_its_version_is_not_spoken(
+    regions: Regions,
+) -> None:
+    await regions.device("speaks-3-1")
+    async with regions.wire(HOME, "speaks-3-1") as wire:
+        wire.writer.write(b"\x10\x18\x00\x06MQIsdp\x03\x02\x00\x3c\x00\x0aspeaks-3-1")
         assert await wire.expect(mqtt3.Connack) == mqtt3.Connack(False, 1)
         assert await wire.closed() == []
 
@@ -353,7 +350,8 @@ def garbage(rng: random.Random, *, after_connect: bool = False) -> bytes:
         return first + rng.randbytes(4) + body
     if kind == 2 or after_connect:
         return first + bytes([len(body)]) + body
-    packet = bytearray(mqtt3.encode(mqtt3.Connect("garbage", username="x", password=b"y")))
+    connect = mqtt3.Connect("garbage", username="x", password=b"y")
+    packet = bytearray(rng.choice(VERSIONS).encode(connect))
     packet[rng.randrange(len(packet))] = rng.randrange(256)
     return bytes(packet)
 
@@ -402,7 +400,7 @@ async def test_ten_thousand_pieces_of_garbage_have_no_effect(regions: Regions) -
 
     async def after_connect(rng: random.Random) -> None:
         wire = await Wire.open(host, port, tls, regions.system.hostname(HOME))
-        wire.send(mqtt3.Connect(name))
+        wire.writer.write(rng.choice(VERSIONS).encode(mqtt3.Connect(name)))
         await until_closed(wire, garbage(rng, after_connect=True))
         await wire.abort()
 
@@ -494,40 +492,6 @@ async def test_mosquitto_clients_publish_and_receive(regions: Regions) -> None:
 
 
 # Silence
-
-
-class Second(Gateway):
-    """Another gateway of the region, in this process, so that its clock can be another."""
-
-    late_s = 0.0
-
-    def now_s(self) -> float:
-        return monotonic_s() + self.late_s
-
-    def look(self, late_s: float) -> None:
-        """Close who has been silent for too long, so many seconds from now."""
-        self._sweep(monotonic_s() + late_s)
-
-
-@asynccontextmanager
-async def second_gateway(regions: Regions) -> AsyncIterator[Second]:
-    file = regions.system.region_dir(HOME) / "region.toml"
-    config = configs.load(file, RegionConfig)
-    with socket.socket() as free:
-        free.bind((config.mqtt.host, 0))
-        port = free.getsockname()[1]
-    listen = configs.Listen(host=config.mqtt.host, port=port)
-    client = await connection.connect(config.gateway_nats, name="gateway")
-    gateway = Second(msgspec.structs.replace(config, mqtt=listen), client)
-    ready = asyncio.Event()
-    running = asyncio.create_task(gateway.run(ready.set))
-    try:
-        await ready.wait()
-        yield gateway
-    finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-        await client.close()
 
 
 async def test_who_is_silent_for_one_and_a_half_keep_alives_is_cut_off(regions: Regions) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import isthmus.core.session as sessions
 import isthmus.sim.services as services
 from isthmus.core import cursor, direction, health, registry, repeat, routing, zone
 from isthmus.core import item as items
@@ -95,7 +94,7 @@ def answer_in_the_order_of_promises(patch: Patch) -> None:
         kept = [ticket for ticket in self._owed if ticket.kept]
         for ticket in kept:
             self._owed.remove(ticket)
-        return b"".join(sessions.mqtt3.encode_puback(ticket.packet_id) for ticket in kept)
+        return b"".join(self.codec.encode_puback(ticket.packet_id) for ticket in kept)
 
     patch.setattr(Session, "answers", answers)
 
@@ -108,7 +107,7 @@ def answer_whatever_is_owed(patch: Patch) -> None:
         if not any(ticket.kept for ticket in self._owed):
             return b""
         owed = [self._owed.popleft() for _ in range(len(self._owed))]
-        return b"".join(sessions.mqtt3.encode_puback(ticket.packet_id) for ticket in owed)
+        return b"".join(self.codec.encode_puback(ticket.packet_id) for ticket in owed)
 
     patch.setattr(Session, "answers", answers)
 

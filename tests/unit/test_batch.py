@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from isthmus.core.batch import Batch, Message, Source, batch_id, decode, encode
 from isthmus.errors import InputError
+from isthmus.wire.properties import PublishProperties
 
 TEXT = st.text(max_size=5)
 SOURCES = st.builds(Source, TEXT, TEXT, TEXT)
@@ -21,6 +22,17 @@ MESSAGES = st.builds(
     st.booleans(),
     st.integers(0, 2**50),
     TEXT,
+    st.none()
+    | st.builds(
+        PublishProperties,
+        st.none() | st.integers(0, 1),
+        st.none() | st.integers(0, 2**32 - 1),
+        st.none() | TEXT,
+        st.none() | st.binary(max_size=3),
+        st.none() | TEXT,
+        st.lists(st.tuples(TEXT, TEXT), max_size=3).map(tuple),
+        st.just(()),
+    ),
 )
 BATCHES = st.builds(
     Batch,
@@ -64,6 +76,29 @@ def test_fields_that_a_later_release_adds_at_the_end_are_passed_over(batch):
 def test_a_message_of_a_release_that_knew_no_identity_has_none():
     raw = ["eu", "w", 1, [["c", "client", "p"]], [[0, "t", b"x", 1, False, 5]]]
     assert decode(msgspec.msgpack.encode(raw)).messages[0].id == ""
+
+
+def test_a_message_of_a_release_that_knew_no_properties_has_none():
+    raw = ["eu", "w", 1, [["c", "client", "p"]], [[0, "t", b"x", 1, False, 5, "id"]]]
+    (message,) = decode(msgspec.msgpack.encode(raw)).messages
+    assert (message.id, message.properties) == ("id", None)
+
+
+def test_properties_are_stored_in_an_order_that_never_changes():
+    """Releases agree on this array; one with fewer fields is read too."""
+    properties = PublishProperties(
+        payload_format=1,
+        message_expiry_s=60,
+        response_topic="re",
+        correlation_data=b"\1",
+        content_type="text/plain",
+        user_properties=(("k", "v"),),
+    )
+    stored = [1, 60, "re", b"\1", "text/plain", [["k", "v"]], []]
+    message = Message(0, "t", b"x", 1, False, 5, "", properties)
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(message))[7] == stored
+    raw = ["eu", "w", 1, [["c", "client", "p"]], [[0, "t", b"x", 1, False, 5, "", stored[:6]]]]
+    assert decode(msgspec.msgpack.encode(raw)).messages == (message,)
 
 
 def test_the_id_names_writer_and_number():

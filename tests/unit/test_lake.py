@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from isthmus.adapters import lake
 from isthmus.adapters.lake import Lake, LakeRow
+from isthmus.wire.properties import PublishProperties
 
 
-def row(number: int, **fields: str) -> LakeRow:
+def row(number: int, **fields: Any) -> LakeRow:
     return LakeRow(
         origin="eu",
         position=f"writer:1:{number}",
@@ -112,6 +115,25 @@ def test_any_payload_comes_back_as_it_was(tmp_path: Path, payload: bytes) -> Non
     (read,) = lake.read(found.path)
 
     assert read.body() == payload
+    found.close()
+
+
+def test_what_came_with_a_message_in_mqtt_5_is_kept(tmp_path: Path) -> None:
+    found = Lake(tmp_path)
+    pairs = (("k", "v"), ("k", ""), ("", "w"))
+    properties = PublishProperties(1, 60, "re/1", b"\0\xff", "text/plain", pairs)
+    found.append([row(1, payload="x", **lake.property_fields(properties)), row(2)])
+    commit(found)
+
+    first, second = lake.read(found.path)
+
+    assert (first.content_type, first.response_topic) == ("text/plain", "re/1")
+    assert base64.b64decode(first.correlation_data_base64) == b"\0\xff"
+    assert first.user_properties == pairs
+    # A line without properties is as long as it was before there were any.
+    assert second == row(2)
+    assert b"user_properties" not in found.path.read_bytes().splitlines()[1]
+    assert lake.property_fields(None) == {}
     found.close()
 
 

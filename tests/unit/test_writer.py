@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.core.batch import Batch, Source
+from isthmus.core.batch import Batch, Source, encode
 from isthmus.core.confirm import AloneRange, Durability
 from isthmus.core.writer import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Writer
+from isthmus.wire.properties import PublishProperties
 
 ONE = Source("c1", "vehicle-1", "p1")
 OTHER = Source("c2", "vehicle-2", "p2")
@@ -102,6 +103,25 @@ def test_a_batch_is_full_by_its_bytes():
         assert not add(each, payload=bytes(BATCH_BYTES_MAX - 1))
         assert add(each)
         assert len(each.flush(0.0).messages) == 2
+
+
+def test_a_batch_is_full_by_its_messages_properties():
+    """Or batches of tiny payloads would grow past what the stream takes in one message."""
+    each = writer()
+    pairs = (("k" * 4_000, "v" * 4_000), *((("", ""),) * 100))
+    heavy = PublishProperties(correlation_data=bytes(8_000), user_properties=pairs)
+
+    def add_heavy() -> bool:
+        said = {"qos": 1, "dup": False, "at_ms": 7, "token": None, "properties": heavy}
+        return each.add(ONE, "a/b", b"", **said)
+
+    added = 1
+    while not add_heavy():
+        added += 1
+    batch = each.flush(0.0)
+    assert len(batch.messages) == added == BATCH_BYTES_MAX // 16_500 + 1
+    assert len(encode(batch)) < 2 * BATCH_BYTES_MAX
+    assert batch.messages[-1].properties == heavy
 
 
 # Promises

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from isthmus.adapters import private_files
+from isthmus.wire.properties import PublishProperties
 
 #: Lines read again at start so that repeats of recent messages are still recognised.
 RECENT_BYTES = 16 * 1024**2
@@ -52,6 +53,12 @@ class LakeRow(msgspec.Struct, frozen=True, omit_defaults=True):
     id: str = ""
     dup: bool = False
     maybe_dup_of: str = ""
+    # What came with the message in MQTT 5; user properties in their order, and a name may come
+    # again.
+    content_type: str = ""
+    response_topic: str = ""
+    correlation_data_base64: str = ""
+    user_properties: tuple[tuple[str, str], ...] = ()
 
     def body(self) -> bytes:
         """The payload as it was published."""
@@ -64,6 +71,18 @@ def payload_fields(payload: bytes) -> dict[str, Any]:
         return {"payload": payload.decode()}
     except UnicodeDecodeError:
         return {"payload_base64": base64.b64encode(payload).decode()}
+
+
+def property_fields(properties: PublishProperties | None) -> dict[str, Any]:
+    """What of a message's properties is worth keeping: the others say how to deliver it."""
+    if properties is None:
+        return {}
+    return {
+        "content_type": properties.content_type or "",
+        "response_topic": properties.response_topic or "",
+        "correlation_data_base64": base64.b64encode(properties.correlation_data or b"").decode(),
+        "user_properties": properties.user_properties,
+    }
 
 
 class Lake:

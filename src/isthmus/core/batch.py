@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from isthmus.errors import InputError
+from isthmus.wire.properties import PublishProperties
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +38,9 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     at_ms: int
     #: The client's own identity of the message, where it gives one; empty otherwise.
     id: str = ""
+    #: What came with the message in MQTT 5. It is an array that releases must agree on in length:
+    #: its fields are the standard's, which are final; what we would add is a field here.
+    properties: PublishProperties | None = None
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

@@ -1,11 +1,16 @@
-"""The MQTT 3.1.1 state machine of one connection: packets in, actions out.
+"""The MQTT state machine of one connection, of both versions: packets in, actions out.
 
 It knows no socket and no clock. The shell performs what it returns, in order. Two orders are its
 own to keep: PUBACKs leave in the order of the PUBLISHes of the connection, whichever promise is
-kept first, and nothing is done for a client before CONNECT was accepted.
+kept first, and nothing is done for a client before CONNECT was accepted (``core.connecting``).
+
+Where the versions differ, MQTT 5 is told why: by a code in its answers, and by a DISCONNECT before
+the connection is closed. MQTT 3.1.1 has no word for either.
 
 What is not here yet is refused where a client asks for it, and never accepted as if it were:
-persistent sessions, retained messages, QoS 2.
+retained messages, shared subscriptions, QoS 2.
+
+Names in brackets are normative statements of the OASIS standard of MQTT 5, 7 March 2019.
 """
 
 from __future__ import annotations
@@ -14,29 +19,49 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from isthmus.errors import MalformedPacket
-from isthmus.wire import mqtt3, packets, topics
+from isthmus.wire import packets, topics
+from isthmus.wire.mqtt import CODECS, Codec
+from isthmus.wire.properties import PublishProperties, size_of
+from isthmus.wire.reason_codes import ReasonCode
 
-KEEP_ALIVE_MIN_S = 30
-KEEP_ALIVE_MAX_S = 1200
-CLIENT_ID_MAX_BYTES = 128
 SUBSCRIPTIONS_MAX = 50
 FILTERS_PER_SUBSCRIBE_MAX = 8
 PAYLOAD_MAX_BYTES = 128 * 1024
+#: AWS IoT Core's bounds: of all names and values together, of the correlation data, and of the
+#: content type; and of the message expiry, which is brought within 1 s and this.
+USER_PROPERTIES_MAX_BYTES = 8 * 1024
+CORRELATION_MAX_BYTES = 8 * 1024
+CONTENT_TYPE_MAX_BYTES = 256
+EXPIRY_MAX_S = 604_800
+#: The user property whose value is the client's own identity of a QoS 1 message. Whoever sends one
+#: again with the same identity has sent it once, in the lake's default view, whatever else differs:
+#: on another connection or to another region, while the identity is among the last that the lake
+#: remembers of the client (``core.repeat``). The client chooses it, unique among its own messages;
+#: a random UUID will do. Of several the first counts, and an empty one is none. Like every user
+#: property it reaches the subscribers too.
+IDENTITY_PROPERTY = "isthmus-id"
+IDENTITY_MAX_BYTES = 128
+#: QoS 1 messages of a client that it may have sent without an answer: MQTT 5's Receive Maximum.
+RECEIVE_MAX = 100
 #: QoS 1 messages to a client that it has not acknowledged, and those that wait behind them.
 OUTGOING_IN_FLIGHT_MAX = 100
 OUTGOING_QUEUED_MAX = 1_000
 OUTGOING_QUEUED_MAX_BYTES = 1024 * 1024
-
-RC_IDENTIFIER_REJECTED = 2
-RC_UNAVAILABLE = 3
-RC_NOT_AUTHORIZED = 5
+SHARED_PREFIX = "$share/"
 
 
 class Permissions(Protocol):
     """What the connection's principal may do now."""
 
     def allows(self, action: str, resource_suffix: str) -> tuple[bool, str]: ...
+
+
+class Granted(NamedTuple):
+    """How a filter is subscribed to."""
+
+    qos: int
+    #: Nothing that this client itself published.
+    no_local: bool = False
 
 
 class Send(NamedTuple):
@@ -57,14 +82,14 @@ class Join(NamedTuple):
     """Deliver messages for this filter from now on."""
 
     topic_filter: str
-    qos: int
+    granted: Granted
 
 
 class Leave(NamedTuple):
     """Deliver nothing more for this filter."""
 
     topic_filter: str
-    qos: int
+    granted: Granted
 
 
 class Close(NamedTuple):
@@ -84,6 +109,24 @@ class Ticket:
     kept: bool = False
 
 
+class _Refused(NamedTuple):
+    """Why a publish ends the connection."""
+
+    code: ReasonCode
+    reason: str
+
+
+class _Waiting(NamedTuple):
+    """A message that waits for the client's acknowledgements, and when it was published."""
+
+    message: packets.Publish
+    at_ms: int
+
+    @property
+    def size(self) -> int:
+        return len(self.message.payload) + size_of(self.message.properties)
+
+
 @dataclass(slots=True)
 class Session:
     """One connection after CONNECT was accepted."""
@@ -92,88 +135,156 @@ class Session:
     permissions: Permissions
     keep_alive_s: float
     will: packets.Will | None = None
-    subscriptions: dict[str, int] = field(default_factory=dict)
+    level: int = packets.LEVEL_3
+    #: What the client takes: QoS 1 messages in flight, and bytes of a packet.
+    receive_max: int = OUTGOING_IN_FLIGHT_MAX
+    max_packet_bytes: int | None = None
+    #: How long CONNECT asked that the session outlive the connection. It never does; but who asked
+    #: for no time cannot ask for some in DISCONNECT.
+    asked_expiry_s: int = 0
+    subscriptions: dict[str, Granted] = field(default_factory=dict)
     _owed: deque[Ticket] = field(default_factory=deque)
     _in_flight: set[int] = field(default_factory=set)
-    _waiting: deque[tuple[str, bytes]] = field(default_factory=deque)
+    _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
 
+    @property
+    def codec(self) -> Codec:
+        """How this client is written to."""
+        return CODECS[self.level]
+
     # From the client
 
-    def handle(self, packet: packets.Packet) -> list[Action]:
-        """Take one packet."""
+    def handle(self, packet: packets.Packet, now_ms: int = 0) -> list[Action]:
+        """Take one packet; ``now_ms`` is what messages that wait here are aged by."""
         kind = type(packet)
         if kind is packets.Publish:
             return self._publish(packet)  # type: ignore[arg-type]
         match packet:
             case packets.Puback(packet_id):
-                return self._acknowledged(packet_id)
+                return self._acknowledged(packet_id, now_ms)
             case packets.Subscribe():
                 return self._subscribe(packet)
             case packets.Unsubscribe():
                 return self._unsubscribe(packet)
             case packets.Pingreq():
-                return [Send(mqtt3.encode(packets.Pingresp()))]
+                return [Send(self.codec.encode(packets.Pingresp()))]
             case packets.Disconnect():
-                # [MQTT-3.14.4-3]: in good order, the will is discarded.
-                self.will = None
-                return [Close("the client disconnected")]
-        return [Close(f"a client must not send {kind.__name__} here")]
+                return self._disconnected(packet)
+            case packets.Pubrec() | packets.Pubrel() | packets.Pubcomp():
+                return self.end(ReasonCode.PROTOCOL_ERROR, "QoS 2 is not supported")
+        name = kind.__name__
+        return self.end(ReasonCode.PROTOCOL_ERROR, f"a client must not send {name} here")
+
+    def _disconnected(self, packet: packets.Disconnect) -> list[Action]:
+        expiry_s = packet.properties.session_expiry_s if packet.properties else None
+        if expiry_s and not self.asked_expiry_s:
+            # Section 3.14.2.2.2: then it is no DISCONNECT, and the will is published.
+            reason = "a session expiry in DISCONNECT where CONNECT had none"
+            return self.end(ReasonCode.PROTOCOL_ERROR, reason)
+        if packet.code == ReasonCode.NORMAL_DISCONNECTION:
+            # [MQTT-3.14.4-3]: in good order, the will is discarded; with any other code it is not.
+            self.will = None
+        return [Close("the client disconnected")]
+
+    def farewell(self, code: ReasonCode) -> bytes:
+        """What is to be said before the connection is closed; MQTT 3.1.1 has no word for it."""
+        if self.level == packets.LEVEL_3:
+            return b""
+        return self.codec.encode(packets.Disconnect(code))
+
+    def end(self, code: ReasonCode, reason: str) -> list[Action]:
+        """Say why, where that can be said, and close."""
+        last = self.farewell(code)
+        return [Send(last), Close(reason)] if last else [Close(reason)]
 
     def _publish(self, packet: packets.Publish) -> list[Action]:
-        refusal = self._refuse_publish(packet)
-        if refusal:
-            return [Close(refusal)]
+        refused = self._refuse_publish(packet)
+        if refused:
+            return self.end(*refused)
+        if packet.properties is not None:
+            packet = packet._replace(properties=clamped(packet.properties))
         if not packet.qos:
             return [Store(packet, None)]
+        if len(self._owed) >= RECEIVE_MAX and self.level == packets.LEVEL_5:
+            # Section 3.3.4. MQTT 3.1.1 knows no such limit; its clients are not read from.
+            reason = f"more than {RECEIVE_MAX} publishes without an answer"
+            return self.end(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, reason)
         ticket = Ticket(packet.packet_id)
         self._owed.append(ticket)
         return [Store(packet, ticket)]
 
-    def _refuse_publish(self, packet: packets.Publish) -> str:
+    def _refuse_publish(self, packet: packets.Publish) -> _Refused | None:
         if packet.qos > 1:
-            return "QoS 2 is not supported"
+            return _Refused(ReasonCode.QOS_NOT_SUPPORTED, "QoS 2 is not supported")
         if packet.retain:
-            return "retained messages are not supported yet"
+            reason = "retained messages are not supported yet"
+            return _Refused(ReasonCode.RETAIN_NOT_SUPPORTED, reason)
         if len(packet.payload) > PAYLOAD_MAX_BYTES:
-            return f"a payload of {len(packet.payload)} bytes is above {PAYLOAD_MAX_BYTES}"
+            reason = f"a payload of {len(packet.payload)} bytes is above {PAYLOAD_MAX_BYTES}"
+            return _Refused(ReasonCode.PACKET_TOO_LARGE, reason)
         if not topics.within_aws_limits(packet.topic):
-            return "the topic is too long or too deep"
+            reason = "the topic is too long or too deep"
+            return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
         if packet.topic[0] == "$":
-            return f"{packet.topic[:80]!r} is reserved"
+            reason = f"{packet.topic[:80]!r} is reserved"
+            return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
+        if packet.properties is not None and (found := refuse_properties(packet.properties)):
+            return _Refused(*found)
         allowed, reason = self.permissions.allows("iot:Publish", f"topic/{packet.topic}")
-        return "" if allowed else reason
+        return None if allowed else _Refused(ReasonCode.NOT_AUTHORIZED, reason)
 
     def _subscribe(self, packet: packets.Subscribe) -> list[Action]:
+        if packet.properties is not None and packet.properties.subscription_id is not None:
+            # Section 3.2.2.3.12: CONNACK has said so, and it is the whole packet's.
+            code = ReasonCode.SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED
+            return self.end(code, "subscription identifiers are not supported")
         actions: list[Action] = []
-        codes = []
-        for number, (topic_filter, qos, *_) in enumerate(packet.filters):
-            if number >= FILTERS_PER_SUBSCRIBE_MAX or not self._may_subscribe(topic_filter):
-                codes.append(packets.SUBSCRIPTION_REFUSED)
+        codes: list[int] = []
+        for number, wanted in enumerate(packet.filters):
+            refused = self._refuse_filter(number, wanted.topic_filter)
+            if refused:
+                codes.append(refused)
                 continue
-            granted = min(qos, 1)
-            codes.append(granted)
+            granted = Granted(min(wanted.qos, 1), wanted.no_local)
+            codes.append(granted.qos)
             # [MQTT-3.8.4-3]: a filter that is subscribed again replaces the old subscription.
-            actions += self._leave(topic_filter)
-            actions.append(Join(topic_filter, granted))
-            self.subscriptions[topic_filter] = granted
-        return [*actions, Send(mqtt3.encode(packets.Suback(packet.packet_id, tuple(codes))))]
+            actions += self._leave(wanted.topic_filter)
+            actions.append(Join(wanted.topic_filter, granted))
+            self.subscriptions[wanted.topic_filter] = granted
+        answer = packets.Suback(packet.packet_id, tuple(codes))
+        return [*actions, *self._fitting(self.codec.encode(answer))]
 
-    def _may_subscribe(self, topic_filter: str) -> bool:
-        if topic_filter not in self.subscriptions and len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
-            return False
+    def _refuse_filter(self, number: int, topic_filter: str) -> int:
+        """Why a filter is not granted, or 0; MQTT 3.1.1 has one code for all of it."""
+        is_new = topic_filter not in self.subscriptions
+        if number >= FILTERS_PER_SUBSCRIBE_MAX:
+            return ReasonCode.QUOTA_EXCEEDED
+        if is_new and len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
+            return ReasonCode.QUOTA_EXCEEDED
+        if topic_filter.startswith(SHARED_PREFIX):
+            # Section 3.9.3 has this code, so that the other filters hold; 3.2.2.3.13 would let us
+            # end the connection for it.
+            return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
         if topic_filter.startswith("$") or not topics.within_aws_limits(topic_filter):
-            return False
-        return self.permissions.allows("iot:Subscribe", f"topicfilter/{topic_filter}")[0]
+            return ReasonCode.TOPIC_FILTER_INVALID
+        allowed, _ = self.permissions.allows("iot:Subscribe", f"topicfilter/{topic_filter}")
+        return 0 if allowed else ReasonCode.NOT_AUTHORIZED
 
     def _unsubscribe(self, packet: packets.Unsubscribe) -> list[Action]:
-        gone = [leave for topic_filter in packet.filters for leave in self._leave(topic_filter)]
-        return [*gone, Send(mqtt3.encode(packets.Unsuback(packet.packet_id)))]
+        gone: list[Action] = []
+        codes = []
+        for topic_filter in packet.filters:
+            left = self._leave(topic_filter)
+            gone += left
+            codes.append(ReasonCode.SUCCESS if left else ReasonCode.NO_SUBSCRIPTION_EXISTED)
+        answer = packets.Unsuback(packet.packet_id, tuple(codes))
+        return [*gone, *self._fitting(self.codec.encode(answer))]
 
     def _leave(self, topic_filter: str) -> list[Leave]:
-        qos = self.subscriptions.pop(topic_filter, None)
-        return [] if qos is None else [Leave(topic_filter, qos)]
+        granted = self.subscriptions.pop(topic_filter, None)
+        return [] if granted is None else [Leave(topic_filter, granted)]
 
     # From the region
 
@@ -184,84 +295,114 @@ class Session:
 
     def answers(self) -> bytes:
         """The PUBACKs that may leave now, in the order of their PUBLISHes."""
-        owed = self._owed
+        owed, encode = self._owed, self.codec.encode_puback
         ready = []
         while owed and owed[0].kept:
-            ready.append(mqtt3.encode_puback(owed.popleft().packet_id))
+            ready.append(encode(owed.popleft().packet_id))
         return b"".join(ready)
 
-    def deliver(self, topic: str, payload: bytes, qos: int) -> list[Action]:
-        """A message for one of the client's subscriptions, at the lesser of both QoS."""
-        if not self.permissions.allows("iot:Receive", f"topic/{topic}")[0]:
-            return []
-        if not qos:
-            return [Send(mqtt3.encode_publish(topic, payload))]
-        if len(self._in_flight) >= OUTGOING_IN_FLIGHT_MAX:
-            self._waiting_bytes += len(payload)
-            too_many = len(self._waiting) >= OUTGOING_QUEUED_MAX
-            if too_many or self._waiting_bytes > OUTGOING_QUEUED_MAX_BYTES:
-                return [Close("the client acknowledges too slowly")]
-            self._waiting.append((topic, payload))
-            return []
-        return [self._send(topic, payload)]
+    def deliver(self, message: packets.Publish, at_ms: int = 0, now_ms: int = 0) -> list[Action]:
+        """A message for one of the client's subscriptions, at the lesser of both QoS.
 
-    def _send(self, topic: str, payload: bytes) -> Send:
+        It was published at ``at_ms``; what its expiry leaves of it by ``now_ms`` is forwarded.
+        """
+        if not self.permissions.allows("iot:Receive", f"topic/{message.topic}")[0]:
+            return []
+        if message.qos and len(self._in_flight) >= min(self.receive_max, OUTGOING_IN_FLIGHT_MAX):
+            return self._queue(_Waiting(message, at_ms))
+        return self._send(message, at_ms, now_ms)
+
+    def _queue(self, waiting: _Waiting) -> list[Action]:
+        self._waiting_bytes += waiting.size
+        too_many = len(self._waiting) >= OUTGOING_QUEUED_MAX
+        if too_many or self._waiting_bytes > OUTGOING_QUEUED_MAX_BYTES:
+            return self.end(ReasonCode.QUOTA_EXCEEDED, "the client acknowledges too slowly")
+        self._waiting.append(waiting)
+        return []
+
+    def _fitting(self, data: bytes) -> list[Action]:
+        """[MQTT-3.1.2-25]: what is larger than the client takes is as if it had been sent."""
+        if self.max_packet_bytes is not None and len(data) > self.max_packet_bytes:
+            return []
+        return [Send(data)]
+
+    def _send(self, message: packets.Publish, at_ms: int, now_ms: int) -> list[Action]:
+        properties = remaining(message.properties, (now_ms - at_ms) // 1000)
+        if has_expired(properties):
+            return []
+        packet_id = self._free_id() if message.qos else 0
+        data = self.codec.encode_publish(
+            message.topic,
+            message.payload,
+            qos=message.qos,
+            packet_id=packet_id,
+            properties=properties,
+        )
+        actions = self._fitting(data)
+        if actions and packet_id:
+            self._in_flight.add(packet_id)
+        return actions
+
+    def _free_id(self) -> int:
         while True:
             self._next_id = self._next_id % 0xFFFF + 1
             if self._next_id not in self._in_flight:
-                break
-        self._in_flight.add(self._next_id)
-        return Send(mqtt3.encode_publish(topic, payload, qos=1, packet_id=self._next_id))
+                return self._next_id
 
-    def _acknowledged(self, packet_id: int) -> list[Action]:
+    def _acknowledged(self, packet_id: int, now_ms: int) -> list[Action]:
         if packet_id not in self._in_flight:
             return []
         self._in_flight.discard(packet_id)
-        if not self._waiting:
-            return []
-        topic, payload = self._waiting.popleft()
-        self._waiting_bytes -= len(payload)
-        return [self._send(topic, payload)]
+        actions: list[Action] = []
+        while self._waiting and not actions:
+            waiting = self._waiting.popleft()
+            self._waiting_bytes -= waiting.size
+            actions = self._send(waiting.message, waiting.at_ms, now_ms)
+        return actions
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a CONNECT is refused, and what the client is told."""
-
-    return_code: int
-    reason: str
-
-
-def _may_be_published_to(topic: str) -> bool:
-    return topic[0] != "$" and topics.within_aws_limits(topic)
-
-
-def check_connect(packet: packets.Packet) -> packets.Connect | Refusal:
-    """Check the first packet by itself; raises MalformedPacket if it is not a CONNECT."""
-    if not isinstance(packet, packets.Connect):
-        raise MalformedPacket(f"the first packet is {type(packet).__name__}, not Connect")
-    client_id = packet.client_id
-    if not client_id or len(client_id.encode()) > CLIENT_ID_MAX_BYTES or client_id[0] == "$":
-        return Refusal(RC_IDENTIFIER_REJECTED, "a client id of 1 to 128 bytes, not beginning in $")
-    if not packet.clean_session:
-        return Refusal(RC_IDENTIFIER_REJECTED, "persistent sessions are not supported yet")
-    if packet.will and (packet.will.retain or packet.will.qos > 1):
-        return Refusal(RC_NOT_AUTHORIZED, "a will may not be retained or of QoS 2 yet")
-    # It is published later without being looked at again.
-    if packet.will and not _may_be_published_to(packet.will.topic):
-        return Refusal(RC_NOT_AUTHORIZED, "the will's topic is reserved, too long or too deep")
-    return packet
+def refuse_properties(properties: PublishProperties) -> tuple[ReasonCode, str] | None:
+    """What no message or will may carry: sizes are AWS IoT Core's."""
+    if properties.subscription_ids:
+        return ReasonCode.PROTOCOL_ERROR, "a client sends no subscription identifiers"
+    if len(identity_of(properties).encode()) > IDENTITY_MAX_BYTES:
+        reason = f"an {IDENTITY_PROPERTY} above {IDENTITY_MAX_BYTES} bytes"
+        return ReasonCode.QUOTA_EXCEEDED, reason
+    said = sum(
+        len(name.encode()) + len(value.encode()) for name, value in properties.user_properties
+    )
+    if said > USER_PROPERTIES_MAX_BYTES:
+        reason = f"user properties above {USER_PROPERTIES_MAX_BYTES} bytes"
+        return ReasonCode.QUOTA_EXCEEDED, reason
+    if len(properties.correlation_data or b"") > CORRELATION_MAX_BYTES:
+        return ReasonCode.QUOTA_EXCEEDED, f"correlation data above {CORRELATION_MAX_BYTES} bytes"
+    if len((properties.content_type or "").encode()) > CONTENT_TYPE_MAX_BYTES:
+        return ReasonCode.QUOTA_EXCEEDED, f"a content type above {CONTENT_TYPE_MAX_BYTES} bytes"
+    return None
 
 
-def authorize_connect(packet: packets.Connect, permissions: Permissions) -> Refusal | None:
-    """Whether the principal may connect as this client, with this will."""
-    allowed, reason = permissions.allows("iot:Connect", f"client/{packet.client_id}")
-    if allowed and packet.will:
-        allowed, reason = permissions.allows("iot:Publish", f"topic/{packet.will.topic}")
-    return None if allowed else Refusal(RC_NOT_AUTHORIZED, reason)
+def identity_of(properties: PublishProperties | None) -> str:
+    """The client's own identity of a message; empty where it gives none."""
+    pairs = () if properties is None else properties.user_properties
+    return next((value for name, value in pairs if name == IDENTITY_PROPERTY), "")
 
 
-def keep_alive_limit_s(asked_s: int) -> float:
-    """Seconds of silence after which the connection is closed (AWS IoT's bounds, 1.5 times)."""
-    bounded_s = KEEP_ALIVE_MAX_S if asked_s == 0 else max(asked_s, KEEP_ALIVE_MIN_S)
-    return 1.5 * min(bounded_s, KEEP_ALIVE_MAX_S)
+def clamped(properties: PublishProperties) -> PublishProperties:
+    """With an expiry within AWS IoT Core's bounds."""
+    expiry_s = properties.message_expiry_s
+    if expiry_s is None:
+        return properties
+    return properties._replace(message_expiry_s=min(max(expiry_s, 1), EXPIRY_MAX_S))
+
+
+def remaining(properties: PublishProperties | None, age_s: int) -> PublishProperties | None:
+    """[MQTT-3.3.2-6]: the expiry is forwarded without the time that the message has waited."""
+    if properties is None or properties.message_expiry_s is None or age_s <= 0:
+        return properties
+    return properties._replace(message_expiry_s=properties.message_expiry_s - age_s)
+
+
+def has_expired(properties: PublishProperties | None) -> bool:
+    """Whether nothing of a message's expiry remains [MQTT-3.3.2-5]."""
+    expiry_s = None if properties is None else properties.message_expiry_s
+    return expiry_s is not None and expiry_s <= 0

@@ -14,6 +14,7 @@ from typing import Generic, TypeVar
 
 from isthmus.core.batch import Batch, Message, Source
 from isthmus.core.confirm import AloneRange, Durability, Window
+from isthmus.wire.properties import PublishProperties, size_of
 
 T = TypeVar("T")
 
@@ -49,11 +50,12 @@ class Writer(Generic[T]):
         at_ms: int,
         token: T | None,
         identity: str = "",
+        properties: PublishProperties | None = None,
     ) -> bool:
         """Take a publish for the next batch; True if that is full and must not wait longer."""
         index = self._sources.setdefault(source, len(self._sources))
-        self._messages.append(Message(index, topic, payload, qos, dup, at_ms, identity))
-        self._bytes += len(payload)
+        self._messages.append(Message(index, topic, payload, qos, dup, at_ms, identity, properties))
+        self._bytes += len(payload) + size_of(properties)
         if token is not None:
             self._waiting.append(token)
         return len(self._messages) >= BATCH_MESSAGES_MAX or self._bytes >= BATCH_BYTES_MAX

@@ -7,28 +7,28 @@ too slowly is closed, and one to which many PUBACKs are owed is not read from un
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from typing import TYPE_CHECKING, cast
 
 from OpenSSL import SSL
 
+from isthmus.clock import now_ms
 from isthmus.core.batch import Source
-from isthmus.core.session import (
-    Close,
-    Join,
-    Leave,
+from isthmus.core.connecting import (
+    PACKET_MAX_BYTES,
+    TOPIC_ALIAS_MAX,
     Refusal,
-    Send,
-    Session,
-    Store,
-    Ticket,
+    accept,
     check_connect,
 )
+from isthmus.core.session import Close, Join, Leave, Send, Session, Store, Ticket
 from isthmus.errors import MalformedPacket
 from isthmus.gateway.tls import TlsStream
-from isthmus.wire import mqtt3
-from isthmus.wire.mqtt3 import Connack, Connect, Packet
+from isthmus.wire import mqtt
+from isthmus.wire.packets import Packet
+from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from isthmus.core.session import Action
@@ -43,7 +43,6 @@ CLOSE_GRACE_S = 5.0
 UNSENT_MAX_BYTES = 1024 * 1024
 #: PUBACKs owed, above which a client is not read from; AWS IoT allows 100 in flight.
 OWED_MAX = 100
-PACKET_MAX_BYTES = 146 * 1024
 
 
 class Connection(asyncio.Protocol):
@@ -52,7 +51,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
         self._tls = TlsStream(gateway.tls)
-        self._decoder = mqtt3.Decoder(PACKET_MAX_BYTES)
+        self._decoder = mqtt.ServerDecoder(PACKET_MAX_BYTES, topic_alias_max=TOPIC_ALIAS_MAX)
         self._transport: asyncio.Transport | None = None
         self._reading = True
         self.session: Session | None = None
@@ -94,6 +93,7 @@ class Connection(asyncio.Protocol):
             self.close(f"TLS: {error!r}"[:200])
 
     def pause_writing(self) -> None:
+        # It cannot be told: the word would wait behind everything that it has not read.
         self.close("the client reads too slowly", at_once=True)
 
     def eof_received(self) -> None:
@@ -106,30 +106,37 @@ class Connection(asyncio.Protocol):
     # Packets
 
     def _receive(self, plaintext: bytes) -> None:
+        now = now_ms()
         for packet in self._decoder.feed(plaintext):
             if self._transport is None:
                 return
             if self.session is None:
                 self._connect(packet)
             else:
-                self.perform(self.session.handle(packet))
+                self.perform(self.session.handle(packet, now))
         self.check_owed()
 
     def _connect(self, packet: Packet) -> None:
-        checked = check_connect(packet)
-        accepted = self._gateway.admit(self, checked) if isinstance(checked, Connect) else checked
+        assigned_id = f"assigned-{secrets.token_hex(16)}"
+        connect = check_connect(packet, assigned_id)
+        if isinstance(connect, Refusal):
+            self._refuse(connect)
+            return
+        accepted = self._gateway.admit(self, connect)
         if isinstance(accepted, Refusal):
-            self._send(mqtt3.encode(Connack(False, accepted.return_code)))
-            self.close(f"refused: {accepted.reason}")
+            self._refuse(accepted)
             return
         self.session = accepted
         self.source = Source(secrets.token_hex(8), accepted.client_id, self.principal)
-        self._send(mqtt3.encode(Connack(False, 0)))
+        self._send(accept(connect, is_assigned=connect.client_id == assigned_id))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        self._send(refusal.answer(self._decoder.level))
+        self.close(f"refused: {refusal.reason}")
 
     def _refuse_malformed(self, error: MalformedPacket) -> None:
-        if self.session is None and isinstance(error, mqtt3.UnsupportedProtocol):
-            # [MQTT-3.1.2-2]: unacceptable protocol level.
-            self._send(mqtt3.encode(Connack(False, 1)))
+        accepted = self.session is not None
+        self._send(mqtt.farewell(error, level=self._decoder.level, accepted=accepted))
         self.close(f"malformed packet: {error}")
 
     # Actions
@@ -142,10 +149,10 @@ class Connection(asyncio.Protocol):
                     self._gateway.store(self, action)
                 case Send(data):
                     self._send(data)
-                case Join(topic_filter, qos):
-                    self._gateway.join(self, topic_filter, qos)
-                case Leave(topic_filter, qos):
-                    self._gateway.leave(self, topic_filter, qos)
+                case Join(topic_filter, granted):
+                    self._gateway.join(self, topic_filter, granted)
+                case Leave(topic_filter, granted):
+                    self._gateway.leave(self, topic_filter, granted)
                 case Close(reason):
                     self.close(reason)
                     return
@@ -174,15 +181,22 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
 
     def _send(self, plaintext: bytes) -> None:
-        if self._transport is not None:
+        if plaintext and self._transport is not None:
             self._write(self._tls.encrypt(plaintext))
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:
             self._transport.write(data)
 
-    def close(self, reason: str, *, at_once: bool = False) -> None:
-        """Close the socket; what is already written still leaves, unless ``at_once``."""
+    def close(self, reason: str, *, code: ReasonCode | None = None, at_once: bool = False) -> None:
+        """Close the socket; what is already written still leaves, unless ``at_once``.
+
+        A client of MQTT 5 is told the code first; at once, only if nothing waits before it.
+        """
+        if code is not None and self.session is not None:
+            # A client whose TLS has failed cannot be told.
+            with contextlib.suppress(SSL.Error):
+                self._send(self.session.farewell(code))
         transport, self._transport = self._transport, None
         if transport is None:
             return

@@ -26,25 +26,19 @@ from isthmus.core import batch as batches
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
 from isthmus.core.confirm import Durability
+from isthmus.core.connecting import Refusal, authorize_connect, begin
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.registry import CertificateStatus
-from isthmus.core.session import (
-    RC_NOT_AUTHORIZED,
-    RC_UNAVAILABLE,
-    Refusal,
-    Session,
-    Store,
-    authorize_connect,
-    keep_alive_limit_s,
-)
+from isthmus.core.session import Granted, Session, Store
 from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.tls import server_context
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
-from isthmus.wire.mqtt3 import Connect, Publish
+from isthmus.wire.packets import Connect, Publish
+from isthmus.wire.reason_codes import ReasonCode
 from isthmus.wire.topics import TopicTree
 
 _log = logging.getLogger(__name__)
@@ -79,7 +73,7 @@ class Gateway:
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
         self._principals: dict[str, set[Connection]] = {}
-        self._subscribers: TopicTree[tuple[Connection, int]] = TopicTree()
+        self._subscribers: TopicTree[tuple[Connection, Granted]] = TopicTree()
         self._route_epoch = 0
         self._alone_epoch = ("", -1)
         self._draining: asyncio.Task[None] | None = None
@@ -117,7 +111,7 @@ class Gateway:
         finally:
             server.close()
             for each in list(self._connections):
-                each.close("the gateway stops")
+                each.close("the gateway stops", code=ReasonCode.SERVER_SHUTTING_DOWN)
 
     # Admission
 
@@ -127,7 +121,8 @@ class Gateway:
             return False
         _log.warning("this process was paused", extra={"action": "paused"})
         for each in list(self._connections):
-            each.close("this gateway was paused and must catch up first", at_once=True)
+            reason = "this gateway was paused and must catch up first"
+            each.close(reason, code=ReasonCode.SERVER_BUSY, at_once=True)
         self._not_open.set()
         return True
 
@@ -150,24 +145,24 @@ class Gateway:
     def admit(self, connection: Connection, connect: Connect) -> Session | Refusal:
         """Decide on a CONNECT; an accepted client takes over from its older connection."""
         if self._gate.admission is not Admission.OPEN:
-            return Refusal(RC_UNAVAILABLE, "catching-up")
+            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
         principal = connection.principal
         status = self._log_view.view.status(principal)
         if status is not CertificateStatus.ACTIVE:
-            return Refusal(RC_NOT_AUTHORIZED, f"the certificate is {status or 'unknown'}")
+            reason = f"the certificate is {status or 'unknown'}"
+            return Refusal(ReasonCode.NOT_AUTHORIZED, reason)
         permissions = self._permissions.of(principal, connect.client_id, connection.address)
         refusal = authorize_connect(connect, permissions)
         if refusal:
             return refusal
-        limit_s = keep_alive_limit_s(connect.keep_alive_s)
-        session = Session(connect.client_id, permissions, limit_s, connect.will)
         older = self._clients.get(connect.client_id)
         if older is not None:
-            older.close("another connection has taken over this client id")
+            reason = "another connection has taken over this client id"
+            older.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
             self.closed(older)
         self._clients[connect.client_id] = connection
         self._principals.setdefault(principal, set()).add(connection)
-        return session
+        return begin(connect, permissions)
 
     def _changed(self, principals: set[str]) -> None:
         """The log has brought news: of whose rights, and how far."""
@@ -182,14 +177,15 @@ class Gateway:
         if session is None:
             return
         if status is not CertificateStatus.ACTIVE:
-            connection.close(f"the certificate is {status or 'unknown'} now", at_once=True)
+            reason = f"the certificate is {status or 'unknown'} now"
+            connection.close(reason, code=ReasonCode.NOT_AUTHORIZED, at_once=True)
             return
         session.permissions = self._permissions.of(
             connection.principal, session.client_id, connection.address
         )
         allowed, reason = session.permissions.allows("iot:Connect", f"client/{session.client_id}")
         if not allowed:
-            connection.close(reason, at_once=True)
+            connection.close(reason, code=ReasonCode.NOT_AUTHORIZED, at_once=True)
 
     # Connections
 
@@ -202,12 +198,13 @@ class Gateway:
         session = connection.session
         if session is None:
             return
-        for topic_filter, qos in session.subscriptions.items():
-            self.leave(connection, topic_filter, qos)
+        for topic_filter, granted in session.subscriptions.items():
+            self.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
         if session.will is not None and self._gate.admission is Admission.OPEN:
             will = session.will
-            self.store(connection, Store(Publish(will.topic, will.payload, will.qos), None))
+            publish = Publish(will.topic, will.payload, will.qos, properties=will.properties)
+            self.store(connection, Store(publish, None))
         session.will = None
         if self._clients.get(session.client_id) is connection:
             del self._clients[session.client_id]
@@ -217,11 +214,11 @@ class Gateway:
             if not peers:
                 del self._principals[connection.principal]
 
-    def join(self, connection: Connection, topic_filter: str, qos: int) -> None:
-        self._subscribers.add(topic_filter, (connection, qos))
+    def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
+        self._subscribers.add(topic_filter, (connection, granted))
 
-    def leave(self, connection: Connection, topic_filter: str, qos: int) -> None:
-        self._subscribers.remove(topic_filter, (connection, qos))
+    def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
+        self._subscribers.remove(topic_filter, (connection, granted))
 
     # Messages
 
@@ -252,16 +249,33 @@ class Gateway:
     def _deliver(self, batch: Batch) -> None:
         if not self._subscribers:
             return
+        now = now_ms()
         for message in batch.messages:
-            # A client whose filters overlap gets one copy, at the highest QoS it asked for.
-            granted: dict[Connection, int] = {}
-            for connection, qos in self._subscribers.match(message.topic):
-                granted[connection] = max(qos, granted.get(connection, 0))
-            for connection, qos in granted.items():
+            publisher = batch.sources[message.source].client
+            for connection, qos in self._receivers(message.topic, publisher).items():
                 session = connection.session
                 if session is not None:
-                    lesser = min(message.qos, qos)
-                    connection.perform(session.deliver(message.topic, message.payload, lesser))
+                    copy = Publish(
+                        message.topic,
+                        message.payload,
+                        min(message.qos, qos),
+                        properties=message.properties,
+                    )
+                    connection.perform(session.deliver(copy, message.at_ms, now))
+
+    def _receivers(self, topic: str, publisher: str) -> dict[Connection, int]:
+        """Who gets a message, and at which QoS.
+
+        A client whose filters overlap gets one copy, at the highest QoS it asked for.
+        """
+        receivers: dict[Connection, int] = {}
+        for connection, granted in self._subscribers.match(topic):
+            session = connection.session
+            # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
+            if granted.no_local and session is not None and session.client_id == publisher:
+                continue
+            receivers[connection] = max(granted.qos, receivers.get(connection, 0))
+        return receivers
 
     # What the region and the peers say
 
@@ -296,7 +310,8 @@ class Gateway:
         extra = {"action": "drain", "epoch": route.epoch, "target": route.target}
         _log.info("the route leads elsewhere", extra=extra)
         for connection in list(self._clients.values()):
-            connection.close(f"the route leads to {route.target}")
+            reason = f"the route leads to {route.target}"
+            connection.close(reason, code=ReasonCode.USE_ANOTHER_SERVER)
             await asyncio.sleep(1 / self.config.drain_rate_per_s)
 
     # Time
@@ -323,7 +338,8 @@ class Gateway:
             since_s = connection.heard_s if session else connection.opened_s
             limit_s = session.keep_alive_s if session else CONNECT_TIMEOUT_S
             if now_s - since_s > limit_s:
-                connection.close(f"silent for more than {limit_s} s", at_once=True)
+                reason = f"silent for more than {limit_s} s"
+                connection.close(reason, code=ReasonCode.KEEP_ALIVE_TIMEOUT, at_once=True)
 
     async def _tell_for_ever(self) -> None:
         """Tell the services our figures."""

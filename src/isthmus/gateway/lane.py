@@ -20,11 +20,12 @@ from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, batch_id
 from isthmus.core.confirm import Durability
-from isthmus.core.session import Ticket
+from isthmus.core.session import Ticket, identity_of
 from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
 from isthmus.region.state import StateStore, alone_range_name
-from isthmus.wire.mqtt3 import Publish
+from isthmus.wire.packets import Publish
+from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -88,6 +89,8 @@ class Lane:
             dup=publish.dup,
             at_ms=at_ms,
             token=None if ticket is None else (connection, ticket),
+            identity=identity_of(publish.properties),
+            properties=publish.properties,
         )
         if is_full:
             self.flush()
@@ -191,4 +194,8 @@ class Lane:
         if self._writer.set_alone(self._alone):
             self._record()
         for connection in {connection for connection, _ in waiting}:
-            connection.close(f"the promise could not be kept: {reason}", at_once=True)
+            connection.close(
+                f"the promise could not be kept: {reason}",
+                code=ReasonCode.SERVER_BUSY,
+                at_once=True,
+            )

@@ -151,6 +151,7 @@ class LakeReader:
                 id=message.id,
                 dup=message.dup,
                 **files.payload_fields(message.payload),
+                **files.property_fields(message.properties),
             )
             # QoS 0 is never sent again by anybody.
             original = self._mark(row) if message.qos else None

@@ -10,28 +10,18 @@ from isthmus.core import batch as batches
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Source, batch_id
 from isthmus.core.confirm import Durability
+from isthmus.core.connecting import Refusal, accept, authorize_connect, begin
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.registry import CertificateStatus
-from isthmus.core.session import (
-    RC_NOT_AUTHORIZED,
-    RC_UNAVAILABLE,
-    Close,
-    Refusal,
-    Send,
-    Session,
-    Store,
-    Ticket,
-    authorize_connect,
-    keep_alive_limit_s,
-)
+from isthmus.core.session import Close, Send, Session, Store, Ticket
 from isthmus.core.writer import Writer
 from isthmus.protocol import Report
 from isthmus.sim.network import Channel
 from isthmus.sim.store import LOG, WAKE_S, Refused, bus
 from isthmus.sim.world import Process
-from isthmus.wire import mqtt3
-from isthmus.wire.mqtt3 import Connack, Connect, Packet
+from isthmus.wire.packets import Connect, Packet
+from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from isthmus.sim.region import Region
@@ -72,13 +62,13 @@ class Connection:
         assert isinstance(packet, Connect)
         accepted = self.gateway.admit(self, packet)
         if isinstance(accepted, Refusal):
-            self.channel.send(self, mqtt3.encode(Connack(False, accepted.return_code)))
+            self.channel.send(self, accepted.answer(packet.level))
             self.close(accepted.reason)
             return
         self.session = accepted
         identity = f"{self.gateway.who}#{self.gateway.next_connection()}"
         self.source = Source(identity, accepted.client_id, self.principal)
-        self.channel.send(self, mqtt3.encode(Connack(False, 0)))
+        self.channel.send(self, accept(packet, is_assigned=False))
 
     def perform(self, actions: list[Any]) -> None:
         for action in actions:
@@ -224,28 +214,26 @@ class Gateway:
         """Decide on a CONNECT; an accepted client takes over from its older connection."""
         if self.gate.admission is not Admission.OPEN:
             self.world.say(self.who, f"refuses {connect.client_id}: catching up", "catching-up")
-            return Refusal(RC_UNAVAILABLE, "catching-up")
+            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
         principal = connection.principal
         status = self.log.view.status(principal)
         if status is not CertificateStatus.ACTIVE:
             reason = f"the certificate is {status or 'unknown'}"
             state = "revoked-refused" if status is CertificateStatus.REVOKED else "refused"
             self.world.say(self.who, f"refuses {connect.client_id}: {reason}", state)
-            return Refusal(RC_NOT_AUTHORIZED, reason)
+            return Refusal(ReasonCode.NOT_AUTHORIZED, reason)
         permissions = self.permissions.of(principal, connect.client_id, "")
         refusal = authorize_connect(connect, permissions)
         if refusal:
             self.world.say(self.who, f"refuses {connect.client_id}: {refusal.reason}", "refused")
             return refusal
         self.system.watch.admitted(self, principal)
-        limit_s = keep_alive_limit_s(connect.keep_alive_s)
-        session = Session(connect.client_id, permissions, limit_s, connect.will)
         older = self._clients.get(connect.client_id)
         if older is not None:
             self.world.reached["takeover"] += 1
             older.close("another connection has taken over this client id")
         self._clients[connect.client_id] = connection
-        return session
+        return begin(connect, permissions)
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)

@@ -11,7 +11,7 @@ from isthmus.wire.framing import MAX_PACKET_BYTES, Decoder
 from isthmus.wire.malformed import UnsupportedProtocol
 from isthmus.wire.packets import LEVEL_3, LEVEL_5, Connack, Disconnect, Packet
 from isthmus.wire.properties import AckProperties, PublishProperties
-from isthmus.wire.reason_codes import ReasonCode
+from isthmus.wire.reason_codes import CONNACK_CODES, ReasonCode
 
 _CONNECT = 0x10
 #: With their lengths, as they stand on the wire. The second is MQTT 3.1's.
@@ -131,4 +131,6 @@ def farewell(error: MalformedPacket, *, level: int, accepted: bool) -> bytes:
         return b""
     if accepted:
         return mqtt5.encode(Disconnect(error.reason_code))
-    return mqtt5.encode(Connack(False, error.reason_code))
+    # A CONNECT may be followed at once by what only DISCONNECT has a code for.
+    code = CONNACK_CODES.get(error.reason_code, ReasonCode.PROTOCOL_ERROR)
+    return mqtt5.encode(Connack(False, code))

@@ -235,6 +235,18 @@ _OF_PUBLISH = _readable((*PublishProperties._fields, "topic_alias"))
 _OF_WILL = _readable(("will_delay_s", *PublishProperties._fields[:-1]))
 
 
+def size_of(properties: PublishProperties | None) -> int:
+    """Bytes that a message's properties take at most, within a few: what bounds are kept by."""
+    if properties is None:
+        return 0
+    said = (properties.response_topic, properties.content_type)
+    size = sum(len(each.encode()) for each in said if each is not None)
+    size += len(properties.correlation_data or b"")
+    pairs = properties.user_properties
+    # Five bytes of its own has a pair, on the wire and in a batch: empty ones are not free.
+    return size + sum(5 + len(name.encode()) + len(value.encode()) for name, value in pairs)
+
+
 def read_properties(kind: type[P], fields: Fields) -> P | None:
     """Read a packet's properties; None where they say nothing that absence does not."""
     found = _read(fields, _READABLE[kind], kind.__name__)

@@ -1,0 +1,148 @@
+"""CONNECT: who may begin a session, under which name, and what CONNACK grants.
+
+The codes are MQTT 5's; a client of 3.1.1 is told the nearest of its five. Names in brackets are
+normative statements of the OASIS standard of MQTT 5, 7 March 2019.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from isthmus.core.session import (
+    OUTGOING_IN_FLIGHT_MAX,
+    RECEIVE_MAX,
+    Permissions,
+    Session,
+    clamped,
+    refuse_properties,
+)
+from isthmus.errors import MalformedPacket
+from isthmus.wire import packets, topics
+from isthmus.wire.mqtt import CODECS
+from isthmus.wire.properties import ConnackProperties, ConnectProperties
+from isthmus.wire.reason_codes import ReasonCode
+
+KEEP_ALIVE_MIN_S = 30
+KEEP_ALIVE_MAX_S = 1200
+CLIENT_ID_MAX_BYTES = 128
+#: Topic aliases that a client may use towards us.
+TOPIC_ALIAS_MAX = 8
+#: What a client of MQTT 5 may send us in one packet: the payload and its properties.
+PACKET_MAX_BYTES = 146 * 1024
+#: The least that a client must take in one packet, AWS IoT Core's bound: every CONNACK fits.
+CLIENT_PACKET_MIN_BYTES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a CONNECT is refused, and what the client is told."""
+
+    code: ReasonCode
+    reason: str
+
+    def answer(self, level: int) -> bytes:
+        """The CONNACK."""
+        return CODECS[level].encode(packets.Connack(False, self.code))
+
+
+def check_connect(packet: packets.Packet, assigned_id: str) -> packets.Connect | Refusal:
+    """Check the first packet by itself; raises MalformedPacket if it is not a CONNECT.
+
+    ``assigned_id`` is given to a client of MQTT 5 that brings no name [MQTT-3.1.3-6].
+    """
+    if not isinstance(packet, packets.Connect):
+        raise MalformedPacket(f"the first packet is {type(packet).__name__}, not Connect")
+    client_id = packet.client_id
+    if not client_id and packet.level == packets.LEVEL_5:
+        client_id = assigned_id
+    if not client_id or len(client_id.encode()) > CLIENT_ID_MAX_BYTES or client_id[0] == "$":
+        reason = "a client id of 1 to 128 bytes, not beginning in $"
+        return Refusal(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, reason)
+    if packet.level == packets.LEVEL_3 and not packet.clean_session:
+        reason = "persistent sessions are not supported yet"
+        return Refusal(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, reason)
+    refused = _refuse_asked(packet.properties) if packet.properties else None
+    if refused:
+        return refused
+    will = packet.will
+    if will and (refused := _refuse_will(will)):
+        return refused
+    if will and will.properties:
+        will = replace(will, properties=clamped(will.properties))
+    return replace(packet, client_id=client_id, will=will)
+
+
+def _refuse_asked(asked: ConnectProperties) -> Refusal | None:
+    if asked.authentication_method is not None:
+        # Section 4.12: a server that does not know a method says so by this code.
+        reason = "extended authentication is not supported"
+        return Refusal(ReasonCode.BAD_AUTHENTICATION_METHOD, reason)
+    if asked.max_packet_bytes is not None and asked.max_packet_bytes < CLIENT_PACKET_MIN_BYTES:
+        reason = f"a maximum packet size below {CLIENT_PACKET_MIN_BYTES} bytes"
+        return Refusal(ReasonCode.QUOTA_EXCEEDED, reason)
+    return None
+
+
+def _refuse_will(will: packets.Will) -> Refusal | None:
+    """It is published later without being looked at again."""
+    if will.retain:
+        return Refusal(ReasonCode.RETAIN_NOT_SUPPORTED, "a will may not be retained yet")
+    if will.qos > 1:
+        return Refusal(ReasonCode.QOS_NOT_SUPPORTED, "a will may not be of QoS 2")
+    if will.topic[0] == "$" or not topics.within_aws_limits(will.topic):
+        reason = "the will's topic is reserved, too long or too deep"
+        return Refusal(ReasonCode.TOPIC_NAME_INVALID, reason)
+    found = refuse_properties(will.properties) if will.properties else None
+    return Refusal(*found) if found else None
+
+
+def authorize_connect(packet: packets.Connect, permissions: Permissions) -> Refusal | None:
+    """Whether the principal may connect as this client, with this will."""
+    allowed, reason = permissions.allows("iot:Connect", f"client/{packet.client_id}")
+    if allowed and packet.will:
+        allowed, reason = permissions.allows("iot:Publish", f"topic/{packet.will.topic}")
+    return None if allowed else Refusal(ReasonCode.NOT_AUTHORIZED, reason)
+
+
+def bounded_keep_alive_s(asked_s: int) -> int:
+    """What AWS IoT Core makes of a keep-alive: 30 to 1200 s, and 1200 for none."""
+    return min(max(asked_s, KEEP_ALIVE_MIN_S), KEEP_ALIVE_MAX_S) if asked_s else KEEP_ALIVE_MAX_S
+
+
+def keep_alive_limit_s(asked_s: int) -> float:
+    """Seconds of silence after which the connection is closed: 1.5 times."""
+    return 1.5 * bounded_keep_alive_s(asked_s)
+
+
+def begin(packet: packets.Connect, permissions: Permissions) -> Session:
+    """The session of an accepted CONNECT."""
+    asked = packet.properties or ConnectProperties()
+    return Session(
+        packet.client_id,
+        permissions,
+        keep_alive_limit_s(packet.keep_alive_s),
+        packet.will,
+        packet.level,
+        min(asked.receive_max, OUTGOING_IN_FLIGHT_MAX),
+        asked.max_packet_bytes,
+        asked.session_expiry_s,
+    )
+
+
+def accept(packet: packets.Connect, *, is_assigned: bool) -> bytes:
+    """The CONNACK that grants what is there, and names what is not; 3.1.1 has room for neither."""
+    keep_alive_s = bounded_keep_alive_s(packet.keep_alive_s)
+    granted = ConnackProperties(
+        # Sessions end with their connection, whatever was asked for.
+        session_expiry_s=0,
+        receive_max=RECEIVE_MAX,
+        qos_max=1,
+        retain_available=False,
+        max_packet_bytes=PACKET_MAX_BYTES,
+        assigned_client_id=packet.client_id if is_assigned else None,
+        topic_alias_max=TOPIC_ALIAS_MAX,
+        subscription_ids_available=False,
+        shared_available=False,
+        server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,
+    )
+    return CODECS[packet.level].encode(packets.Connack(False, 0, granted))

@@ -1,0 +1,55 @@
+"""Another gateway of a running region, in the test's own process and with a clock of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+from regions import HOME, Regions
+
+from isthmus import config as configs
+from isthmus.adapters.nats import connection
+from isthmus.clock import monotonic_s
+from isthmus.config import RegionConfig
+from isthmus.gateway.gateway import Gateway
+
+
+class Second(Gateway):
+    """Another gateway of the region, in this process, so that its clock can be another."""
+
+    late_s = 0.0
+    running: asyncio.Task[None]
+
+    def now_s(self) -> float:
+        return monotonic_s() + self.late_s
+
+    def look(self, late_s: float) -> None:
+        """Close who has been silent for too long, so many seconds from now."""
+        self._sweep(monotonic_s() + late_s)
+
+    async def stop(self) -> None:
+        self.running.cancel()
+        await asyncio.gather(self.running, return_exceptions=True)
+
+
+@asynccontextmanager
+async def second_gateway(regions: Regions) -> AsyncIterator[Second]:
+    file = regions.system.region_dir(HOME) / "region.toml"
+    config = configs.load(file, RegionConfig)
+    with socket.socket() as free:
+        free.bind((config.mqtt.host, 0))
+        port = free.getsockname()[1]
+    listen = configs.Listen(host=config.mqtt.host, port=port)
+    client = await connection.connect(config.gateway_nats, name="gateway")
+    gateway = Second(msgspec.structs.replace(config, mqtt=listen), client)
+    ready = asyncio.Event()
+    gateway.running = asyncio.create_task(gateway.run(ready.set))
+    try:
+        await ready.wait()
+        yield gateway
+    finally:
+        await gateway.stop()
+        await client.close()
