@@ -320,10 +320,12 @@ class Gateway:
         if alone:
             self.world.reached["acknowledged-alone"] += alone
         for connection, tickets in by_connection.items():
+            for ticket in tickets:
+                client = connection.session.client_id if connection.session else ""
+                self.system.watch.kept(self, writer, client, ticket.packet_id)
             if connection.session is None or not connection.channel.is_open(connection):
                 continue
             for ticket in tickets:
-                self.system.watch.kept(self, writer, connection.session.client_id, ticket.packet_id)
                 ticket.kept = True
             answers = connection.session.answers()
             if answers:

@@ -120,6 +120,11 @@ class Watch:
 
     # Disks
 
+    @property
+    def has_lost_a_disk(self) -> bool:
+        """Whether any region came back with an older disk or an empty one."""
+        return bool(self._lost_last[0])
+
     def look_at(self, region: Region) -> None:
         """Be told of all that reaches this region's disk."""
         region.store.on_synced = partial(self._synced, region.name)
@@ -247,12 +252,14 @@ class Watch:
         if message is None:
             return
         numbers = self._numbers[writer.id, message.payload]
+        if not numbers and (client, packet_id) in self._kept:
+            return
         if not numbers:
             text = f"{message.payload.decode()} is in no batch of {writer.id} on its disk"
             fail("no-answer-before-its-promise", text)
         self._kept.add((client, packet_id))
         # Equal contents are answered in their order.
-        number = numbers[0] if len(numbers) == 1 else numbers.popleft()
+        number = numbers.popleft()
         has = self._batches[f"{writer.id}:{number}"]
         region = gateway.region.name
         if message.topic.startswith("local/"):
@@ -351,7 +358,8 @@ class Watch:
                 if self._ever_wrote[place, (kind, key)].get(actor, 0) < count:
                     fail("no-answer-before-its-promise", f"{place} was named and lacks {dot}")
             self.promised[dot] = bool(answer.confirmed_by)
-            if answer.confirmed_by:
+            is_current = self._system.regions[region].services.absence.is_over
+            if answer.confirmed_by and is_current:
                 self._check_visible(region, kind, key)
 
     def _check_visible(self, region: str, kind: str, key: str) -> None:
