@@ -17,7 +17,6 @@ from isthmus.core import item as items
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.alone import AloneKeeper
 from isthmus.core.confirm import AloneRange, Durability, Watermarks, Window
-from isthmus.core.contact import Contact
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Lattice, Live, Register, join
 from isthmus.core.peers import Peers
@@ -315,11 +314,6 @@ def be_level_at_once(patch: Patch) -> None:
 def majority_of_those_heard(patch: Patch) -> None:
     patch.setattr(routing, "majority_of", lambda _sites: 1)
     patch.setattr(health, "majority_of", lambda _sites: 1)
-
-
-@planted("failover-has-its-majority")
-def count_votes_of_any_age(patch: Patch) -> None:
-    patch.setattr(Contact, "fresh", lambda self, _now_s: self.known())
 
 
 @planted("the-core-holds")

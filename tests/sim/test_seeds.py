@@ -23,7 +23,6 @@ EVENTS_LEAST = 2_000
 REACHED = {
     "acknowledged-alone",
     "alone",
-    "back-fill",
     "caught-up",
     "conflict",
     "connected",
@@ -36,7 +35,6 @@ REACHED = {
     "revoked-refused",
     "rewound",
     "sent-again",
-    "writer-given-up",
 }
 
 
