@@ -105,6 +105,21 @@ def test_what_was_acknowledged_alone_after_the_head_is_waited_for_too():
     assert "not alone any more" in reason
 
 
+def test_the_second_that_gateways_have_begins_when_the_state_is_on_disk():
+    """They are told after it was written, however long that took."""
+    each = keeper()
+    now_s, _ = run(each, 0.0, 2.0)
+    each.heard(now_s + 0.1)
+    state, _ = each.tick(now_s + 0.1, 0, {"w": 5}, Watermarks({"w": 5}))
+    written_s = now_s + 0.5
+    for number in range(4):
+        each.heard(now_s + 0.2 + number * TICK_S)
+    each.entered(state)
+    early = heard_and_ticked(each, written_s, written_s + 0.9, {"w": 5}, Watermarks({"w": 5}))
+    assert early is None
+    assert heard_and_ticked(each, written_s + 0.9, written_s + 3, {"w": 5}, Watermarks({"w": 5}))
+
+
 def test_a_peer_that_falls_silent_on_the_way_out_leaves_the_region_answering_alone_again():
     each = keeper()
     since_s = ending(each)

@@ -44,7 +44,8 @@ class AloneKeeper:
         #: Whether a peer was heard since the last silence, pause or start.
         self._in_contact = False
         self._head: dict[str, int] | None = None
-        self._ending_since_s = now_s
+        #: Since when the state that ends it is known to be on disk.
+        self._ending_since_s: float | None = None
 
     def heard(self, now_s: float) -> None:
         """A heartbeat of some peer arrived."""
@@ -101,9 +102,12 @@ class AloneKeeper:
         The first may be hours of messages, which nobody should wait for. Then nothing more is
         acknowledged alone; what was since the first head is in the second, which is short.
         """
-        if self.state.ending and now_s - self._ending_since_s < self._after_s:
-            # Until every gateway has heard of it, or has closed because it heard nothing.
-            return None
+        if self.state.ending:
+            if self._ending_since_s is None:
+                self._ending_since_s = now_s
+            if now_s - self._ending_since_s < self._after_s:
+                # Until every gateway has heard of it, or has closed because it heard nothing.
+                return None
         if self._head is None:
             if stored is None:
                 return None
@@ -115,7 +119,7 @@ class AloneKeeper:
         if self.state.ending:
             state = AloneState(False, epoch, now_ms)
             return state, "a peer has everything: this region is not alone any more"
-        self._ending_since_s = now_s
+        self._ending_since_s = None
         state = AloneState(True, epoch, self.state.since_ms, ending=True)
         return state, "a peer has confirmed the head: nothing more is acknowledged alone"
 
