@@ -35,6 +35,16 @@ def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
     assert run_seed(seed).invariant == ""
 
 
+def test_the_transcript_of_a_broken_promise_ends_with_it_and_is_the_same_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    plant, expected = PLANTED["acknowledge-when-stored-here"]
+    plant(monkeypatch)
+    first, again = (run_seed(1, transcript=True) for _ in range(2))
+    assert first.lines == again.lines
+    assert f"watch          {expected}: {first.text}" in first.lines[-1]
+
+
 def test_a_plan_that_breaks_a_promise_shrinks_until_every_step_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -207,6 +207,20 @@ def test_intents_of_others_are_bounded_so_that_our_state_can_be_read():
     )
 
 
+def test_an_intent_that_others_overtook_is_refused_for_want_of_room():
+    """Between the answer and the decision another cycle may have filled the table."""
+    mine = direction()
+    mine.judge({"us": told(eu=HEALTHY), "witness": told(eu=HEALTHY)})
+    late = intent("pause", "", id="late")
+    assert mine.answer(late, NOW_MS, contacted=True) is None
+    # Of a lower rank, so that it would win.
+    many = tuple(intent("pin", "us", id=str(n)) for n in range(INTENTS_MAX))
+    mine.listen([told(intents=many)], NOW_MS)
+    decision = mine.decide(["eu", "us"], NOW_MS, late)
+    assert "late" in decision.refused
+    assert "late" not in mine.intents
+
+
 def test_a_verdict_is_answered_when_its_health_changes():
     mine = direction()
     heard = {"us": told(eu=UNHEALTHY, us=HEALTHY), "witness": told(eu=UNHEALTHY)}

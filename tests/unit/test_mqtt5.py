@@ -10,6 +10,7 @@ from mqtt5_packets import EXAMPLES, PACKETS, TOPICS, typed
 from isthmus.errors import MalformedPacket
 from isthmus.wire import mqtt, mqtt5
 from isthmus.wire.mqtt5 import Filter, ReasonCode
+from isthmus.wire.properties import PROPERTIES_MAX_BYTES
 
 MALFORMED, PROTOCOL = ReasonCode.MALFORMED_PACKET, ReasonCode.PROTOCOL_ERROR
 
@@ -334,6 +335,16 @@ def test_a_packet_that_will_be_too_large_is_refused_by_its_header():
         decode(b"\x30\xff\xff\xff\x7f", max_packet_bytes=100)
     with pytest.raises(mqtt5.PacketTooLarge):
         mqtt.ServerDecoder(max_packet_bytes=100).feed(b"\x10\xff\x7f\x00\x04MQTT\x05")
+
+
+def test_properties_are_bounded_before_they_are_read():
+    """A packet of empty ones would else be forty milliseconds of work, before anybody is known."""
+    pairs = tuple(("", "") for _ in range(PROPERTIES_MAX_BYTES // 5))
+    fitting = mqtt5.PublishProperties(user_properties=pairs)
+    assert decode(mqtt5.encode_publish("a", b"", properties=fitting))
+    above = mqtt5.PublishProperties(user_properties=(*pairs, ("", "")))
+    with pytest.raises(mqtt5.PacketTooLarge, match="properties of"):
+        decode(mqtt5.encode_publish("a", b"", properties=above))
 
 
 @given(st.lists(st.binary(max_size=100), max_size=6))

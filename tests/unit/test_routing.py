@@ -260,9 +260,9 @@ def test_intents_join_and_lifted_stays_lifted(a, b, c, target):
 def test_a_lift_lasts_as_long_as_what_it_lifts():
     held = intent(expires_ms=20_000)
     lifted = msgspec.structs.replace(held, if_epoch=held.if_epoch + 1, expires_ms=10, lifted=True)
-    joined = join_intents(held, lifted)
-    assert joined.lifted
-    assert joined.expires_ms == 20_000
+    for joined in (join_intents(held, lifted), join_intents(lifted, held)):
+        assert joined.lifted
+        assert joined.expires_ms == 20_000
 
 
 def test_a_cut_off_site_keeps_the_last_route_unless_its_own_probes_say_it_is_dead():

@@ -12,28 +12,9 @@ from __future__ import annotations
 import struct
 
 from isthmus.errors import MalformedPacket
+from isthmus.wire import packets
 from isthmus.wire.fields import WORD, binary, frame, header, text
-from isthmus.wire.packets import (
-    LEVEL_3,
-    SUBSCRIPTION_REFUSED,
-    Auth,
-    Connack,
-    Connect,
-    Disconnect,
-    Filter,
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Pubcomp,
-    Publish,
-    Pubrec,
-    Pubrel,
-    Suback,
-    Subscribe,
-    Unsuback,
-    Unsubscribe,
-)
+from isthmus.wire.packets import LEVEL_3, SUBSCRIPTION_REFUSED
 from isthmus.wire.properties import AckProperties, PublishProperties
 from isthmus.wire.reason_codes import ReasonCode
 
@@ -107,7 +88,7 @@ def encode_unsuback(packet_id: int) -> bytes:
     return _SHORT.pack(0xB0, 2, packet_id)
 
 
-def encode_connect(packet: Connect) -> bytes:
+def encode_connect(packet: packets.Connect) -> bytes:
     """Write a CONNECT."""
     if packet.password is not None and packet.username is None:
         raise MalformedPacket("CONNECT has a password and no user name [MQTT-3.1.2-22]")
@@ -127,7 +108,7 @@ def encode_connect(packet: Connect) -> bytes:
     return frame(0x10, head + b"".join(parts))
 
 
-def encode_subscribe(packet_id: int, filters: tuple[Filter, ...]) -> bytes:
+def encode_subscribe(packet_id: int, filters: tuple[packets.Filter, ...]) -> bytes:
     """Write a SUBSCRIBE."""
     wanted = b"".join(text(each.topic_filter) + bytes((each.qos,)) for each in filters)
     return frame(0x82, WORD.pack(packet_id) + wanted)
@@ -138,40 +119,40 @@ def encode_unsubscribe(packet_id: int, filters: tuple[str, ...]) -> bytes:
     return frame(0xA2, WORD.pack(packet_id) + b"".join(map(text, filters)))
 
 
-def encode(packet: Packet) -> bytes:
+def encode(packet: packets.Packet) -> bytes:
     """Write any packet."""
     match packet:
-        case Publish(topic, payload, qos, retain, dup, packet_id, _):
+        case packets.Publish(topic, payload, qos, retain, dup, packet_id, _):
             return encode_publish(
                 topic, payload, qos=qos, retain=retain, dup=dup, packet_id=packet_id
             )
-        case Puback():
+        case packets.Puback():
             return encode_puback(packet.packet_id, packet.code)
-        case Connect():
+        case packets.Connect():
             return encode_connect(packet)
-        case Connack():
+        case packets.Connack():
             return encode_connack(packet.session_present, packet.return_code)
-        case Subscribe():
+        case packets.Subscribe():
             return encode_subscribe(packet.packet_id, packet.filters)
-        case Suback():
+        case packets.Suback():
             return encode_suback(packet.packet_id, packet.codes)
-        case Unsubscribe():
+        case packets.Unsubscribe():
             return encode_unsubscribe(packet.packet_id, packet.filters)
-        case Unsuback():
+        case packets.Unsuback():
             return encode_unsuback(packet.packet_id)
-        case Pubrec():
+        case packets.Pubrec():
             return _SHORT.pack(0x50, 2, packet.packet_id)
-        case Pubrel():
+        case packets.Pubrel():
             return _SHORT.pack(0x62, 2, packet.packet_id)
-        case Pubcomp():
+        case packets.Pubcomp():
             return _SHORT.pack(0x70, 2, packet.packet_id)
-        case Pingreq():
+        case packets.Pingreq():
             return b"\xc0\x00"
-        case Pingresp():
+        case packets.Pingresp():
             return b"\xd0\x00"
-        case Disconnect(code):
+        case packets.Disconnect(code):
             if code:
                 raise MalformedPacket(f"DISCONNECT of MQTT 3.1.1 cannot say 0x{code:02x}")
             return b"\xe0\x00"
-        case Auth():
+        case packets.Auth():
             raise MalformedPacket("MQTT 3.1.1 has no AUTH")

@@ -11,7 +11,8 @@ alias, which is a matter of how topics are written.
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import ClassVar, TypeVar
 
 from isthmus.errors import MalformedPacket
 from isthmus.wire.fields import Fields, packet_id
@@ -131,6 +132,7 @@ __all__ = [
     "encode_unsubscribe",
 ]
 
+T = TypeVar("T")
 _SUCCESS = ReasonCode.SUCCESS
 _new_tuple = tuple.__new__
 
@@ -144,12 +146,18 @@ def _code(fields: Fields, allowed: Allowed) -> ReasonCode:
 
 
 def _codes(fields: Fields, allowed: Allowed) -> tuple[ReasonCode, ...]:
-    codes: list[ReasonCode] = []
+    why = "an acknowledgement has no reason codes [MQTT-3.9.3-1] [MQTT-3.11.3-1]"
+    return _to_the_end(fields, lambda rest: _code(rest, allowed), why)
+
+
+def _to_the_end(fields: Fields, read: Callable[[Fields], T], none: str) -> tuple[T, ...]:
+    """Read what the rest of a packet consists of; it must not be nothing."""
+    found: list[T] = []
     while fields.more:
-        codes.append(_code(fields, allowed))
-    if not codes:
-        raise ProtocolError("an acknowledgement has no reason codes [MQTT-3.9.3-1] [MQTT-3.11.3-1]")
-    return tuple(codes)
+        found.append(read(fields))
+    if not found:
+        raise ProtocolError(none)
+    return tuple(found)
 
 
 def _reason(fields: Fields, allowed: Allowed, kind: type[P]) -> tuple[ReasonCode, P | None]:
@@ -199,12 +207,8 @@ def _read_connack(fields: Fields) -> Connack:
 def _read_subscribe(fields: Fields) -> Subscribe:
     number = fields.packet_id()
     properties = read_properties(SubscribeProperties, fields)
-    filters: list[Filter] = []
-    while fields.more:
-        filters.append(_read_filter(fields))
-    if not filters:
-        raise ProtocolError("SUBSCRIBE has no filter [MQTT-3.8.3-2]")
-    return Subscribe(number, tuple(filters), properties)
+    filters = _to_the_end(fields, _read_filter, "SUBSCRIBE has no filter [MQTT-3.8.3-2]")
+    return Subscribe(number, filters, properties)
 
 
 def _read_filter(fields: Fields) -> Filter:
@@ -239,12 +243,8 @@ def _read_suback(fields: Fields) -> Suback:
 def _read_unsubscribe(fields: Fields) -> Unsubscribe:
     number = fields.packet_id()
     properties = read_properties(UnsubscribeProperties, fields)
-    filters: list[str] = []
-    while fields.more:
-        filters.append(_filter(fields))
-    if not filters:
-        raise ProtocolError("UNSUBSCRIBE has no filter [MQTT-3.10.3-2]")
-    return Unsubscribe(number, tuple(filters), properties)
+    filters = _to_the_end(fields, _filter, "UNSUBSCRIBE has no filter [MQTT-3.10.3-2]")
+    return Unsubscribe(number, filters, properties)
 
 
 def _read_unsuback(fields: Fields) -> Unsuback:

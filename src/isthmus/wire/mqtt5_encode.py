@@ -9,27 +9,9 @@ from __future__ import annotations
 import struct
 
 from isthmus.errors import MalformedPacket
+from isthmus.wire import packets
 from isthmus.wire.fields import WORD, binary, frame, header, text
-from isthmus.wire.packets import (
-    LEVEL_5,
-    Auth,
-    Connack,
-    Connect,
-    Disconnect,
-    Filter,
-    Packet,
-    Pingreq,
-    Pingresp,
-    Puback,
-    Pubcomp,
-    Publish,
-    Pubrec,
-    Pubrel,
-    Suback,
-    Subscribe,
-    Unsuback,
-    Unsubscribe,
-)
+from isthmus.wire.packets import LEVEL_5
 from isthmus.wire.properties import (
     AckProperties,
     ConnackProperties,
@@ -104,7 +86,7 @@ def encode_unsuback(
     return frame(0xB0, WORD.pack(packet_id) + write_properties(properties) + bytes(codes))
 
 
-def encode_connect(packet: Connect) -> bytes:
+def encode_connect(packet: packets.Connect) -> bytes:
     """Write a CONNECT of MQTT 5, whatever level the value says."""
     will = packet.will
     flags = packet.clean_session << 1
@@ -124,7 +106,9 @@ def encode_connect(packet: Connect) -> bytes:
 
 
 def encode_subscribe(
-    packet_id: int, filters: tuple[Filter, ...], properties: SubscribeProperties | None = None
+    packet_id: int,
+    filters: tuple[packets.Filter, ...],
+    properties: SubscribeProperties | None = None,
 ) -> bytes:
     """Write a SUBSCRIBE."""
     wanted = b"".join(text(each.topic_filter) + bytes((_options(each),)) for each in filters)
@@ -144,10 +128,10 @@ def encode_disconnect(code: int = 0, properties: DisconnectProperties | None = N
     return frame(0xE0, _reason(code, properties))
 
 
-def encode(packet: Packet) -> bytes:
+def encode(packet: packets.Packet) -> bytes:
     """Write any packet."""
     match packet:
-        case Publish(topic, payload, qos, retain, dup, packet_id, properties):
+        case packets.Publish(topic, payload, qos, retain, dup, packet_id, properties):
             return encode_publish(
                 topic,
                 payload,
@@ -157,37 +141,37 @@ def encode(packet: Packet) -> bytes:
                 packet_id=packet_id,
                 properties=properties,
             )
-        case Puback():
+        case packets.Puback():
             return encode_puback(packet.packet_id, packet.code, packet.properties)
-        case Connect():
+        case packets.Connect():
             return encode_connect(packet)
-        case Connack():
+        case packets.Connack():
             return encode_connack(packet.session_present, packet.return_code, packet.properties)
-        case Subscribe():
+        case packets.Subscribe():
             return encode_subscribe(packet.packet_id, packet.filters, packet.properties)
-        case Suback():
+        case packets.Suback():
             return encode_suback(packet.packet_id, packet.codes, packet.properties)
-        case Unsubscribe():
+        case packets.Unsubscribe():
             return encode_unsubscribe(packet.packet_id, packet.filters, packet.properties)
-        case Unsuback():
+        case packets.Unsuback():
             return encode_unsuback(packet.packet_id, packet.codes, packet.properties)
-        case Pubrec():
+        case packets.Pubrec():
             return _acknowledge(0x50, packet.packet_id, packet.code, packet.properties)
-        case Pubrel():
+        case packets.Pubrel():
             return _acknowledge(0x62, packet.packet_id, packet.code, packet.properties)
-        case Pubcomp():
+        case packets.Pubcomp():
             return _acknowledge(0x70, packet.packet_id, packet.code, packet.properties)
-        case Pingreq():
+        case packets.Pingreq():
             return b"\xc0\x00"
-        case Pingresp():
+        case packets.Pingresp():
             return b"\xd0\x00"
-        case Disconnect():
+        case packets.Disconnect():
             return encode_disconnect(packet.code, packet.properties)
-        case Auth():
+        case packets.Auth():
             return _auth(packet)
 
 
-def _options(wanted: Filter) -> int:
+def _options(wanted: packets.Filter) -> int:
     flags = wanted.no_local << 2 | wanted.retain_as_published << 3
     return wanted.qos | flags | wanted.retain_handling << 4
 
@@ -204,7 +188,7 @@ def _reason(code: int, properties: Properties | None) -> bytes:
     return bytes((code,)) if code else b""
 
 
-def _auth(packet: Auth) -> bytes:
+def _auth(packet: packets.Auth) -> bytes:
     """AUTH leaves out both or nothing, section 3.15.2.1."""
     written = write_properties(packet.properties)
     short = not packet.code and written == _NO_PROPERTIES

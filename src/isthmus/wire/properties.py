@@ -11,11 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 
 from isthmus.errors import MalformedPacket
 from isthmus.wire.fields import LONG, WORD, Fields, binary, text, variable
-from isthmus.wire.malformed import ProtocolError, TopicAliasInvalid
+from isthmus.wire.malformed import PacketTooLarge, ProtocolError, TopicAliasInvalid
 
 #: Names and values in the order in which they came, and a name may come again, section 3.1.2.11.8.
 UserProperties = tuple[tuple[str, str], ...]
 RECEIVE_MAX = 65_535
+#: All properties of one packet. Twice what AWS IoT Core takes, and a bound to the work of reading
+#: them, which a client may cause before anybody knows who it is.
+PROPERTIES_MAX_BYTES = 32 * 1024
 
 
 class ConnectProperties(NamedTuple):
@@ -274,6 +277,9 @@ def _read(fields: Fields, readable: _Readable, of: str) -> dict[str, Any]:
     length = fields.variable()
     if not length:
         return found
+    if length > PROPERTIES_MAX_BYTES:
+        reason = f"properties of {length} bytes; the limit is {PROPERTIES_MAX_BYTES}"
+        raise PacketTooLarge(reason)
     properties = fields.part(length)
     while properties.more:
         identifier = properties.variable()
