@@ -150,7 +150,7 @@ async def test_paho_is_told_what_is_there_and_what_is_not(regions: Regions) -> N
     async with peer(regions, name, keep_alive_s=5) as found:
         granted = found.connack[1]
         assert granted.ServerKeepAlive == 30
-        assert (granted.MaximumQoS, granted.RetainAvailable) == (1, 0)
+        assert granted.MaximumQoS == 1
         assert (granted.ReceiveMaximum, granted.TopicAliasMaximum) == (100, 8)
         assert granted.MaximumPacketSize == 146 * 1024
         assert granted.SessionExpiryInterval == 0
@@ -310,7 +310,6 @@ async def test_whose_rights_change_is_told(regions: Regions) -> None:
 
 REFUSED: dict[str, tuple[mqtt5.Packet, ReasonCode]] = {
     "QoS 2": (mqtt5.Publish("{}", b"", 2, packet_id=1), ReasonCode.QOS_NOT_SUPPORTED),
-    "a retained message": (mqtt5.Publish("{}", b"", retain=True), ReasonCode.RETAIN_NOT_SUPPORTED),
     "a long identity": (
         mqtt5.Publish(
             "{}", b"", properties=PublishProperties(user_properties=(("isthmus-id", "x" * 129),))

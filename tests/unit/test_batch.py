@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.core.batch import Batch, Message, Source, batch_id, decode, encode
+from isthmus.core.batch import Batch, Message, Source, batch_id, decode, encode, items_of
 from isthmus.errors import InputError
 from isthmus.wire.properties import PublishProperties
 
@@ -41,12 +41,32 @@ BATCHES = st.builds(
     st.integers(1, 2**40),
     st.lists(SOURCES, max_size=3).map(tuple),
     st.lists(MESSAGES, max_size=3).map(tuple),
+    st.lists(st.binary(max_size=5), max_size=3).map(tuple),
 )
 
 
 @given(BATCHES)
 def test_a_batch_is_read_back(batch):
     assert decode(encode(batch)) == batch
+
+
+@given(BATCHES)
+def test_its_items_are_read_without_its_messages(batch):
+    assert items_of(encode(batch)) == batch.items
+
+
+def test_a_batch_of_a_release_that_knew_no_items_has_none():
+    raw = msgspec.msgpack.encode(["eu", "w", 1, [], []])
+    assert decode(raw).items == items_of(raw) == ()
+
+
+@given(st.binary(max_size=60))
+def test_garbage_has_no_items(raw):
+    try:
+        found = items_of(raw)
+    except InputError:
+        return
+    assert isinstance(found, tuple)
 
 
 @given(st.binary(max_size=60))
@@ -67,9 +87,9 @@ def test_a_batch_that_was_cut_off_is_refused(batch, data):
 
 @given(BATCHES)
 def test_fields_that_a_later_release_adds_at_the_end_are_passed_over(batch):
-    origin, writer, number, sources, messages = msgspec.msgpack.decode(encode(batch))
+    origin, writer, number, sources, messages, items = msgspec.msgpack.decode(encode(batch))
     later = [[*each, "later"] for each in messages]
-    raw = [origin, writer, number, [[*each, 1] for each in sources], later, {"more": 1}]
+    raw = [origin, writer, number, [[*each, 1] for each in sources], later, items, {"more": 1}]
     assert decode(msgspec.msgpack.encode(raw)) == batch
 
 

@@ -76,7 +76,6 @@ def test_a_persistent_session_is_refused_in_3_1_1_and_granted_no_time_in_mqtt_5(
 @pytest.mark.parametrize(
     ("will", "code"),
     [
-        (Will("t", b"", retain=True), 0x9A),
         (Will("t", b"", qos=2), 0x9B),
         (Will("$aws/events/presence/disconnected/car-2", b""), 0x90),
         (Will("x" * 257, b""), 0x90),
@@ -205,7 +204,6 @@ def test_connack_names_what_is_there_and_what_is_not():
         session_expiry_s=0,
         receive_max=100,
         qos_max=1,
-        retain_available=False,
         max_packet_bytes=connecting.PACKET_MAX_BYTES,
         topic_alias_max=8,
         wildcards_available=True,

@@ -12,6 +12,7 @@ from isthmus.core.lattice import (
     Fields,
     Flag,
     GrowSet,
+    Latest,
     Live,
     Opaque,
     Register,
@@ -37,6 +38,7 @@ LEAVES = st.one_of(
     st.builds(Flag, st.booleans()),
     st.builds(GrowSet, st.frozensets(st.sampled_from("abc"))),
     st.builds(Register, STAMPS, DOTS, JSON),
+    st.builds(Latest, STAMPS, JSON),
     st.builds(
         lambda entries, dead: Live(entries, dead).join(Live()),
         st.dictionaries(DOTS, JSON, max_size=3),

@@ -9,8 +9,11 @@ from isthmus.adapters.nats.streams import log_subject
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Flag
 from isthmus.core.log_view import LogView
+from isthmus.core.retained import RETAINED, retain
+from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
 from isthmus.region.log_view import take
+from isthmus.wire.packets import Publish
 
 
 def item(kind: str, key: str) -> Item:
@@ -22,6 +25,22 @@ def test_entries_are_applied_in_order_and_the_position_follows() -> None:
     view.take(1, "thing", "a.b", item("thing", "a.b").encode())
     assert view.get("thing", "a.b") == item("thing", "a.b")
     assert (view.position, view.revision("thing", "a.b")) == (1, 1)
+
+
+def retained(ms: int) -> Item:
+    publish = Publish("t", str(ms).encode(), 1, retain=True)
+    return retain(Item(RETAINED, "t"), StampClock("eu", "a"), publish, ms)
+
+
+def test_what_a_batch_brought_is_not_undone_by_what_the_log_had_before() -> None:
+    view = LogView()
+    view.join(retained(2))
+    view.take(1, RETAINED, "t", retained(1).encode())
+    assert view.get(RETAINED, "t") == retained(2)
+    view.take(2, RETAINED, "t", retained(3).encode())
+    view.join(retained(2))
+    assert view.get(RETAINED, "t") == retained(3)
+    assert view.revision(RETAINED, "t") == 2
 
 
 def test_an_item_under_another_items_name_is_refused() -> None:

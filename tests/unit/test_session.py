@@ -21,6 +21,7 @@ from isthmus.core.session import (
     Granted,
     Join,
     Leave,
+    Recall,
     Send,
     Session,
     Store,
@@ -85,7 +86,7 @@ def test_a_packet_id_that_is_used_again_is_answered_again():
     ("publish", "reason"),
     [
         (packets.Publish("t", b"", 2, packet_id=1), "QoS 2"),
-        (packets.Publish("t", b"", 0, retain=True), "retained"),
+        (packets.Publish("kept", b"", 0, retain=True), "RetainPublish"),
         (packets.Publish("t", b"x" * (PAYLOAD_MAX_BYTES + 1)), "above"),
         (packets.Publish("a/" * 8 + "b", b""), "too deep"),
         (packets.Publish("x" * 257, b""), "too long"),
@@ -94,7 +95,7 @@ def test_a_packet_id_that_is_used_again_is_answered_again():
     ],
 )
 def test_a_publish_that_is_refused_closes_the_connection_and_is_never_answered(publish, reason):
-    each = session("secret")
+    each = session("secret", "iot:RetainPublish")
     (action,) = each.handle(publish)
     assert isinstance(action, Close)
     assert reason in action.reason
@@ -113,15 +114,18 @@ def test_a_subscription_is_granted_at_most_qos_1_and_answered_last():
     each = session()
     actions = each.handle(packets.Subscribe(5, (Filter("a/#", 0), Filter("b", 1), Filter("c", 2))))
     granted = [Join("a/#", Granted(0)), Join("b", Granted(1)), Join("c", Granted(1))]
-    assert actions[:-1] == granted
-    assert sent(actions[-1].data) == [packets.Suback(5, (0, 1, 1))]
+    assert actions[:3] == granted
+    assert sent(actions[3].data) == [packets.Suback(5, (0, 1, 1))]
+    # What is retained comes after the answer, so that a client knows what it is an answer to.
+    assert actions[4:] == [Recall(each.topic_filter, each.granted) for each in granted]
 
 
 def test_a_filter_that_is_subscribed_again_replaces_the_old_subscription():
     each = session()
     each.handle(packets.Subscribe(1, (Filter("a", 0),)))
-    *changes, _ = each.handle(packets.Subscribe(2, (Filter("a", 1),)))
+    *changes, _, recall = each.handle(packets.Subscribe(2, (Filter("a", 1),)))
     assert changes == [Leave("a", Granted(0)), Join("a", Granted(1))]
+    assert recall == Recall("a", Granted(1))
     assert each.subscriptions == {"a": Granted(1)}
 
 
@@ -135,15 +139,37 @@ def test_a_denied_filter_is_a_failed_suback_and_joins_nothing(topic_filter):
 
 def test_one_subscribe_carries_eight_filters_and_one_client_fifty():
     each = session()
-    *joins, answer = each.handle(packets.Subscribe(1, tuple(Filter(f"f{n}", 1) for n in range(10))))
-    assert len(joins) == 8
+    actions = each.handle(packets.Subscribe(1, tuple(Filter(f"f{n}", 1) for n in range(10))))
+    answer = actions[8]
+    assert [type(each) for each in actions] == [*[Join] * 8, Send, *[Recall] * 8]
     assert sent(answer.data)[0].codes == (1,) * 8 + (packets.SUBSCRIPTION_REFUSED,) * 2
     for number in range(100, 200):
         each.handle(packets.Subscribe(2, (Filter(f"f{number}", 1),)))
     assert len(each.subscriptions) == SUBSCRIPTIONS_MAX
     # One that is there already may be changed even so.
-    *changes, _ = each.handle(packets.Subscribe(3, (Filter("f0", 0),)))
+    *changes, _, _ = each.handle(packets.Subscribe(3, (Filter("f0", 0),)))
     assert changes == [Leave("f0", Granted(1)), Join("f0", Granted(0))]
+
+
+@pytest.mark.parametrize(("handling", "recalled"), [(0, [1, 1]), (1, [1, 0]), (2, [0, 0])])
+def test_retained_messages_are_recalled_as_the_client_asked(handling, recalled):
+    each = session(level=packets.LEVEL_5)
+    wanted = packets.Subscribe(1, (Filter("a", 1, retain_handling=handling),))
+    found = [each.handle(wanted), each.handle(wanted)]
+    assert [sum(isinstance(one, Recall) for one in actions) for actions in found] == recalled
+
+
+def test_nothing_is_recalled_for_a_filter_that_is_refused():
+    (answer,) = session("secret").handle(packets.Subscribe(1, (Filter("secret", 1),)))
+    assert isinstance(answer, Send)
+
+
+def test_a_delivery_says_whether_its_message_was_retained():
+    each = session()
+    for retain in (False, True):
+        (send,) = each.deliver(packets.Publish("a", b"x", 1, retain))
+        (found,) = sent(send.data)
+        assert found.retain is retain
 
 
 def test_unsubscribing_leaves_what_was_joined_and_answers_in_any_case():

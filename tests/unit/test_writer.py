@@ -105,6 +105,34 @@ def test_a_batch_is_full_by_its_bytes():
         assert len(each.flush(0.0).messages) == 2
 
 
+def test_an_item_goes_with_the_messages_and_is_answered_with_them():
+    each = writer(Durability.REGION)
+    each.carry(b"item", "session")
+    add(each, "message")
+    batch = each.flush(0.0)
+    assert (batch.items, len(batch.messages)) == ((b"item",), 1)
+    assert each.release() == []
+    each.stored(1)
+    assert each.release() == ["session", "message"]
+    add(each, "later")
+    assert each.flush(0.0).items == ()
+
+
+def test_items_alone_are_a_batch_too():
+    each = writer()
+    each.carry(b"item", None)
+    assert each.flush(0.0).items == (b"item",)
+    assert each.flush(0.0) is None
+
+
+def test_a_batch_is_full_by_its_items():
+    each = writer()
+    assert not any(each.carry(b"", None) for _ in range(BATCH_MESSAGES_MAX - 1))
+    assert each.carry(b"", None)
+    each = writer()
+    assert each.carry(bytes(BATCH_BYTES_MAX), None)
+
+
 def test_a_batch_is_full_by_its_messages_properties():
     """Or batches of tiny payloads would grow past what the stream takes in one message."""
     each = writer()

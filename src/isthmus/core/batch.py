@@ -41,6 +41,8 @@ class Message(msgspec.Struct, frozen=True, array_like=True):
     #: What came with the message in MQTT 5. It is an array that releases must agree on in length:
     #: its fields are the standard's, which are final; what we would add is a field here.
     properties: PublishProperties | None = None
+    #: The publish carried RETAIN.
+    retain: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):
@@ -51,10 +53,25 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     number: int
     sources: tuple[Source, ...]
     messages: tuple[Message, ...]
+    #: Encoded items that go with the messages (``core.carried``): every region that has the batch
+    #: joins them into its log.
+    items: tuple[bytes, ...] = ()
+
+
+class _Carrying(msgspec.Struct, frozen=True, array_like=True):
+    """A batch of which only the items are read."""
+
+    origin: str
+    writer: str
+    number: int
+    sources: msgspec.Raw
+    messages: msgspec.Raw
+    items: tuple[bytes, ...] = ()
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Batch)
+_ITEMS = msgspec.msgpack.Decoder(_Carrying)
 
 
 def encode(batch: Batch) -> bytes:
@@ -65,6 +82,14 @@ def decode(raw: bytes) -> Batch:
     """Read a batch; raises InputError for anything else."""
     try:
         return _DECODER.decode(raw)
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise InputError(f"not a batch: {error}") from None
+
+
+def items_of(raw: bytes) -> tuple[bytes, ...]:
+    """Read the items of an encoded batch and pass its messages over; raises InputError."""
+    try:
+        return _ITEMS.decode(raw).items
     except (msgspec.DecodeError, msgspec.ValidationError) as error:
         raise InputError(f"not a batch: {error}") from None
 

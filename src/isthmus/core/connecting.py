@@ -14,6 +14,7 @@ from isthmus.core.session import (
     Permissions,
     Session,
     clamped,
+    may_publish,
     refuse_properties,
 )
 from isthmus.errors import MalformedPacket
@@ -85,8 +86,6 @@ def _refuse_asked(asked: ConnectProperties) -> Refusal | None:
 
 def _refuse_will(will: packets.Will) -> Refusal | None:
     """It is published later without being looked at again."""
-    if will.retain:
-        return Refusal(ReasonCode.RETAIN_NOT_SUPPORTED, "a will may not be retained yet")
     if will.qos > 1:
         return Refusal(ReasonCode.QOS_NOT_SUPPORTED, "a will may not be of QoS 2")
     if will.topic[0] == "$" or not topics.within_aws_limits(will.topic):
@@ -100,7 +99,7 @@ def authorize_connect(packet: packets.Connect, permissions: Permissions) -> Refu
     """Whether the principal may connect as this client, with this will."""
     allowed, reason = permissions.allows("iot:Connect", f"client/{packet.client_id}")
     if allowed and packet.will:
-        allowed, reason = permissions.allows("iot:Publish", f"topic/{packet.will.topic}")
+        allowed, reason = may_publish(permissions, packet.will.topic, retain=packet.will.retain)
     return None if allowed else Refusal(ReasonCode.NOT_AUTHORIZED, reason)
 
 
@@ -137,7 +136,6 @@ def accept(packet: packets.Connect, *, is_assigned: bool) -> bytes:
         session_expiry_s=0,
         receive_max=RECEIVE_MAX,
         qos_max=1,
-        retain_available=False,
         max_packet_bytes=PACKET_MAX_BYTES,
         assigned_client_id=packet.client_id if is_assigned else None,
         topic_alias_max=TOPIC_ALIAS_MAX,

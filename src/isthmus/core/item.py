@@ -68,8 +68,7 @@ class Item:
 
     def stamps(self) -> Iterable[Stamp]:
         """Every stamp in the item, for a writer whose own must be greater."""
-        for _, register in lattice.registers(self.fields):
-            yield register.stamp
+        yield from lattice.stamps(self.fields)
         life = self.fields.get("life")
         if isinstance(life, Live):
             for entry in life.entries.values():

@@ -86,6 +86,27 @@ class Register:
 
 
 @dataclass(frozen=True, slots=True)
+class Latest:
+    """The value with the greatest stamp, where that is the whole meaning: no conflict is listed.
+
+    For what follows from messages, of which every region has the same ones.
+    """
+
+    stamp: Stamp
+    value: Any
+    tag = "last"
+
+    def _rank(self) -> tuple[Stamp, bytes]:
+        return (self.stamp, canonical(self.value))
+
+    def join(self, other: Latest) -> Latest:
+        return max(self, other, key=Latest._rank)
+
+    def encode(self) -> list[Any]:
+        return [list(self.stamp), self.value]
+
+
+@dataclass(frozen=True, slots=True)
 class Live:
     """Entries added under their dot and killed by naming it: what was not seen is not killed.
 
@@ -170,6 +191,15 @@ def registers(value: Lattice, path: str = "") -> Iterator[tuple[str, Register]]:
             yield from registers(each, f"{path}/{name}")
 
 
+def stamps(value: Lattice) -> Iterator[Stamp]:
+    """Every stamp of a register or of a latest value inside a value."""
+    if isinstance(value, Register | Latest):
+        yield value.stamp
+    elif isinstance(value, Fields):
+        for each in value.values.values():
+            yield from stamps(each)
+
+
 def encode(value: Lattice) -> dict[str, Any]:
     """The self-describing form."""
     return {value.tag: value.encode()}
@@ -209,6 +239,11 @@ def _register(raw: Any) -> Register:
     return Register(decode_stamp(stamp), _dot(dot), value)
 
 
+def _latest(raw: Any) -> Latest:
+    stamp, value = _is(list, raw)
+    return Latest(decode_stamp(stamp), value)
+
+
 def _live(raw: Any) -> Live:
     entries = _is(dict, _is(dict, raw)["entries"])
     dead = frozenset(_dot(each) for each in _is(list, raw["dead"]))
@@ -219,6 +254,7 @@ _DECODERS: dict[str, Callable[[Any], Lattice]] = {
     "flag": lambda raw: Flag(_is(bool, raw)),
     "grow": lambda raw: GrowSet(_texts(raw)),
     "reg": _register,
+    "last": _latest,
     "live": _live,
     "map": lambda raw: Fields({name: decode(each) for name, each in _is(dict, raw).items()}),
 }

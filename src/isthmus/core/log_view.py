@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from isthmus.core import item as items
+from isthmus.core.carried import CARRIED
 from isthmus.core.item import Item
 from isthmus.core.view import View
 from isthmus.errors import InputError
@@ -37,7 +38,14 @@ class LogView:
         item = items.decode(payload)
         if (item.kind, item.key) != (kind, key):
             raise InputError(f"it is {item.kind} {item.key[:80]!r}")
+        if kind in CARRIED:
+            # A batch may have brought a newer version than the log has come to.
+            item = items.join(self.get(kind, key), item)
         return self.apply(item, sequence)
+
+    def join(self, item: Item) -> None:
+        """Take in what a batch carries, before the log has it."""
+        self.view.apply(items.join(self.get(item.kind, item.key), item))
 
     def apply(self, item: Item, revision: int) -> frozenset[str]:
         """Take one newer version in."""

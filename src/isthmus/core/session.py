@@ -8,7 +8,7 @@ Where the versions differ, MQTT 5 is told why: by a code in its answers, and by 
 the connection is closed. MQTT 3.1.1 has no word for either.
 
 What is not here yet is refused where a client asks for it, and never accepted as if it were:
-retained messages, shared subscriptions, QoS 2.
+shared subscriptions, QoS 2.
 
 Names in brackets are normative statements of the OASIS standard of MQTT 5, 7 March 2019.
 """
@@ -62,6 +62,8 @@ class Granted(NamedTuple):
     qos: int
     #: Nothing that this client itself published.
     no_local: bool = False
+    #: Copies keep the RETAIN flag of their publish.
+    retain_as_published: bool = False
 
 
 class Send(NamedTuple):
@@ -92,13 +94,20 @@ class Leave(NamedTuple):
     granted: Granted
 
 
+class Recall(NamedTuple):
+    """Deliver the retained messages of a filter that was just subscribed to."""
+
+    topic_filter: str
+    granted: Granted
+
+
 class Close(NamedTuple):
     """Close the connection, after what was to be sent."""
 
     reason: str
 
 
-Action = Send | Store | Join | Leave | Close
+Action = Send | Store | Join | Leave | Recall | Close
 
 
 @dataclass(slots=True, eq=False)
@@ -218,9 +227,6 @@ class Session:
     def _refuse_publish(self, packet: packets.Publish) -> _Refused | None:
         if packet.qos > 1:
             return _Refused(ReasonCode.QOS_NOT_SUPPORTED, "QoS 2 is not supported")
-        if packet.retain:
-            reason = "retained messages are not supported yet"
-            return _Refused(ReasonCode.RETAIN_NOT_SUPPORTED, reason)
         if len(packet.payload) > PAYLOAD_MAX_BYTES:
             reason = f"a payload of {len(packet.payload)} bytes is above {PAYLOAD_MAX_BYTES}"
             return _Refused(ReasonCode.PACKET_TOO_LARGE, reason)
@@ -232,7 +238,7 @@ class Session:
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
         if packet.properties is not None and (found := refuse_properties(packet.properties)):
             return _Refused(*found)
-        allowed, reason = self.permissions.allows("iot:Publish", f"topic/{packet.topic}")
+        allowed, reason = may_publish(self.permissions, packet.topic, retain=packet.retain)
         return None if allowed else _Refused(ReasonCode.NOT_AUTHORIZED, reason)
 
     def _subscribe(self, packet: packets.Subscribe) -> list[Action]:
@@ -242,19 +248,23 @@ class Session:
             return self.end(code, "subscription identifiers are not supported")
         actions: list[Action] = []
         codes: list[int] = []
+        recalls: list[Action] = []
         for number, wanted in enumerate(packet.filters):
             refused = self._refuse_filter(number, wanted.topic_filter)
             if refused:
                 codes.append(refused)
                 continue
-            granted = Granted(min(wanted.qos, 1), wanted.no_local)
+            granted = Granted(min(wanted.qos, 1), wanted.no_local, wanted.retain_as_published)
             codes.append(granted.qos)
+            is_new = wanted.topic_filter not in self.subscriptions
+            if wanted.retain_handling == 0 or (wanted.retain_handling == 1 and is_new):
+                recalls.append(Recall(wanted.topic_filter, granted))
             # [MQTT-3.8.4-3]: a filter that is subscribed again replaces the old subscription.
             actions += self._leave(wanted.topic_filter)
             actions.append(Join(wanted.topic_filter, granted))
             self.subscriptions[wanted.topic_filter] = granted
         answer = packets.Suback(packet.packet_id, tuple(codes))
-        return [*actions, *self._fitting(self.codec.encode(answer))]
+        return [*actions, *self._fitting(self.codec.encode(answer)), *recalls]
 
     def _refuse_filter(self, number: int, topic_filter: str) -> int:
         """Why a filter is not granted, or 0; MQTT 3.1.1 has one code for all of it."""
@@ -335,6 +345,7 @@ class Session:
             message.topic,
             message.payload,
             qos=message.qos,
+            retain=message.retain,
             packet_id=packet_id,
             properties=properties,
         )
@@ -359,6 +370,14 @@ class Session:
             self._waiting_bytes -= waiting.size
             actions = self._send(waiting.message, waiting.at_ms, now_ms)
         return actions
+
+
+def may_publish(permissions: Permissions, topic: str, *, retain: bool) -> tuple[bool, str]:
+    """Whether a message may be published, which to be retained needs a right of its own."""
+    allowed, reason = permissions.allows("iot:Publish", f"topic/{topic}")
+    if allowed and retain:
+        return permissions.allows("iot:RetainPublish", f"topic/{topic}")
+    return allowed, reason
 
 
 def refuse_properties(properties: PublishProperties) -> tuple[ReasonCode, str] | None:

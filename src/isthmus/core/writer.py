@@ -34,6 +34,7 @@ class Writer(Generic[T]):
         self._counted_alone = 0
         self._sources: dict[Source, int] = {}
         self._messages: list[Message] = []
+        self._items: list[bytes] = []
         self._bytes = 0
         self._waiting: list[T] = []
 
@@ -51,25 +52,47 @@ class Writer(Generic[T]):
         token: T | None,
         identity: str = "",
         properties: PublishProperties | None = None,
+        retain: bool = False,
     ) -> bool:
         """Take a publish for the next batch; True if that is full and must not wait longer."""
         index = self._sources.setdefault(source, len(self._sources))
-        self._messages.append(Message(index, topic, payload, qos, dup, at_ms, identity, properties))
+        self._messages.append(
+            Message(index, topic, payload, qos, dup, at_ms, identity, properties, retain)
+        )
         self._bytes += len(payload) + size_of(properties)
         if token is not None:
             self._waiting.append(token)
-        return len(self._messages) >= BATCH_MESSAGES_MAX or self._bytes >= BATCH_BYTES_MAX
+        return self._is_full
+
+    def carry(self, item: bytes, token: T | None) -> bool:
+        """Take an item for the next batch; as ``add``."""
+        self._items.append(item)
+        self._bytes += len(item)
+        if token is not None:
+            self._waiting.append(token)
+        return self._is_full
+
+    @property
+    def _is_full(self) -> bool:
+        many = len(self._messages) >= BATCH_MESSAGES_MAX or len(self._items) >= BATCH_MESSAGES_MAX
+        return many or self._bytes >= BATCH_BYTES_MAX
 
     def flush(self, now_s: float) -> Batch | None:
         """Close the batch that was gathered, if any; it is to be stored after those before it."""
-        if not self._messages:
+        if not self._messages and not self._items:
             return None
         self._number += 1
         batch = Batch(
-            self._origin, self.id, self._number, tuple(self._sources), tuple(self._messages)
+            self._origin,
+            self.id,
+            self._number,
+            tuple(self._sources),
+            tuple(self._messages),
+            tuple(self._items),
         )
         self._window.sent(self._number, self._waiting, now_s, len(self._waiting))
-        self._sources, self._messages, self._bytes, self._waiting = {}, [], 0, []
+        self._sources, self._messages, self._items, self._waiting = {}, [], [], []
+        self._bytes = 0
         return batch
 
     # What happened

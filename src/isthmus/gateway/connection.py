@@ -23,7 +23,7 @@ from isthmus.core.connecting import (
     accept,
     check_connect,
 )
-from isthmus.core.session import Close, Join, Leave, Send, Session, Store, Ticket
+from isthmus.core.session import Close, Join, Leave, Recall, Send, Session, Store, Ticket
 from isthmus.errors import MalformedPacket
 from isthmus.gateway.tls import TlsStream
 from isthmus.wire import mqtt
@@ -153,6 +153,8 @@ class Connection(asyncio.Protocol):
                     self._gateway.join(self, topic_filter, granted)
                 case Leave(topic_filter, granted):
                     self._gateway.leave(self, topic_filter, granted)
+                case Recall(topic_filter, granted):
+                    self._gateway.recall(self, topic_filter, granted)
                 case Close(reason):
                     self.close(reason)
                     return

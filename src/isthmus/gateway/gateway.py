@@ -23,6 +23,7 @@ from isthmus.adapters.nats.publisher import Publisher
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core import batch as batches
+from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
 from isthmus.core.confirm import Durability
@@ -30,7 +31,9 @@ from isthmus.core.connecting import Refusal, authorize_connect, begin
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.registry import CertificateStatus
+from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store
+from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.lane import Lane
@@ -64,6 +67,7 @@ class Gateway:
         )
         self._gate = Gate(pause_limit_s=config.alone_after_s)
         self._publisher = Publisher(client)
+        self._clock = StampClock(config.region, self.id)
         state = StateStore(client)
         self._lanes = {
             durability: Lane(self._publisher, state, config.region, durability, self._stored)
@@ -203,7 +207,9 @@ class Gateway:
         session.subscriptions.clear()
         if session.will is not None and self._gate.admission is Admission.OPEN:
             will = session.will
-            publish = Publish(will.topic, will.payload, will.qos, properties=will.properties)
+            publish = Publish(
+                will.topic, will.payload, will.qos, will.retain, properties=will.properties
+            )
             self.store(connection, Store(publish, None))
         session.will = None
         if self._clients.get(session.client_id) is connection:
@@ -227,10 +233,16 @@ class Gateway:
         canary = action.publish.topic.startswith(self.config.canary_prefix)
         alone_is_enough = canary or not self.config.peers
         durability = Durability.REGION if alone_is_enough else Durability.TWO_REGIONS
-        self._lanes[durability].add(connection, action.publish, action.ticket, now_ms())
+        publish, at_ms = action.publish, now_ms()
+        if publish.retain:
+            present = self._log_view.get(RETAINED, publish.topic)
+            item = retain(present, self._clock, publish, at_ms)
+            self._lanes[durability].carry(item.encode())
+        self._lanes[durability].add(connection, publish, action.ticket, at_ms)
 
     def _stored(self, batch: Batch) -> None:
         """This region's stream has a batch: now its messages are delivered."""
+        self._take_items(batch.items)
         self._deliver(batch)
         task = asyncio.get_running_loop().create_task(self._tell_others(batch))
         self._telling.add(task)
@@ -244,7 +256,25 @@ class Gateway:
     async def _on_live(self, message: Msg) -> None:
         if message.subject != f"live.{self.id}":
             with contextlib.suppress(InputError):
-                self._deliver(batches.decode(message.data))
+                batch = batches.decode(message.data)
+                self._take_items(batch.items)
+                self._deliver(batch)
+
+    def _take_items(self, items: tuple[bytes, ...]) -> None:
+        """What a batch carries holds here at once; the log brings it later."""
+        for raw in items:
+            with contextlib.suppress(InputError):
+                self._log_view.join(carried.read(raw))
+
+    def recall(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
+        """Deliver what is retained: on AWS IoT Core only to a filter that is the topic itself."""
+        found = retained(self._log_view.view.get(RETAINED, topic_filter))
+        session = connection.session
+        if found is None or session is None:
+            return
+        message = found.publish(topic_filter)
+        copy = message._replace(qos=min(message.qos, granted.qos))
+        connection.perform(session.deliver(copy, found.at_ms, now_ms()))
 
     def _deliver(self, batch: Batch) -> None:
         if not self._subscribers:
@@ -252,29 +282,30 @@ class Gateway:
         now = now_ms()
         for message in batch.messages:
             publisher = batch.sources[message.source].client
-            for connection, qos in self._receivers(message.topic, publisher).items():
+            for connection, granted in self._receivers(message.topic, publisher).items():
                 session = connection.session
                 if session is not None:
                     copy = Publish(
                         message.topic,
                         message.payload,
-                        min(message.qos, qos),
+                        min(message.qos, granted.qos),
+                        message.retain and granted.retain_as_published,
                         properties=message.properties,
                     )
                     connection.perform(session.deliver(copy, message.at_ms, now))
 
-    def _receivers(self, topic: str, publisher: str) -> dict[Connection, int]:
-        """Who gets a message, and at which QoS.
+    def _receivers(self, topic: str, publisher: str) -> dict[Connection, Granted]:
+        """Who gets a message, and how.
 
         A client whose filters overlap gets one copy, at the highest QoS it asked for.
         """
-        receivers: dict[Connection, int] = {}
+        receivers: dict[Connection, Granted] = {}
         for connection, granted in self._subscribers.match(topic):
             session = connection.session
             # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
             if granted.no_local and session is not None and session.client_id == publisher:
                 continue
-            receivers[connection] = max(granted.qos, receivers.get(connection, 0))
+            receivers[connection] = max(granted, receivers.get(connection, granted))
         return receivers
 
     # What the region and the peers say

@@ -91,7 +91,15 @@ class Lane:
             token=None if ticket is None else (connection, ticket),
             identity=identity_of(publish.properties),
             properties=publish.properties,
+            retain=publish.retain,
         )
+        self._gather(is_full)
+
+    def carry(self, item: bytes, owed: Owed | None = None) -> None:
+        """Take an item that goes with the messages; whoever is owed hears when it is kept."""
+        self._gather(self._writer.carry(item, owed))
+
+    def _gather(self, is_full: bool) -> None:
         if is_full:
             self.flush()
         elif self._timer is None:

@@ -31,7 +31,7 @@ def _document(region: str, client: str, topics: str) -> str:
 
     statements: list[tuple[list[str], str]] = [
         (["iot:Connect"], arn("client", client)),
-        (["iot:Publish", "iot:Receive"], arn("topic", topics)),
+        (["iot:Publish", "iot:RetainPublish", "iot:Receive"], arn("topic", topics)),
         (["iot:Subscribe"], arn("topicfilter", topics)),
     ]
     return json.dumps(

@@ -33,6 +33,7 @@ from isthmus.region import state as names
 from isthmus.region.answers import Answers, found_id
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
+from isthmus.region.carried import CarriedItems
 from isthmus.region.heads import OwnHeads
 from isthmus.region.items import ItemStore
 from isthmus.region.lake import LakeReader
@@ -83,6 +84,7 @@ class Services:
         }
         lake = Lake(Path(config.state_dir) / "lake")
         self.heads = OwnHeads(client, config.region)
+        self.carried = CarriedItems(client, self.store, self._state, self._regions)
         self.lake = LakeReader(client, lake, self._regions, config.canary_prefix)
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
@@ -122,6 +124,7 @@ class Services:
                 group.create_task(link.run())
             group.create_task(self.lake.run())
             group.create_task(self.heads.run())
+            group.create_task(self.carried.run())
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
             group.create_task(self._keep_alone_state())
