@@ -89,6 +89,12 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     alone_start_s: float = 30.0
     #: Seconds within which an acknowledgement must be possible; later the connection is closed.
     promise_timeout_s: float = 10.0
+    #: The longest that a session outlives its connection, in seconds; AWS IoT Core's default.
+    session_expiry_max_s: int = 3600
+    #: Topic filters whose messages reach subscribers in every region, at the cost of the bus's lag.
+    #: All others reach whoever is connected to the region that took them in, as on AWS IoT Core,
+    #: and persistent sessions that are offline.
+    everywhere: tuple[str, ...] = ()
     #: Connections per second that a draining gateway closes.
     drain_rate_per_s: float = 100.0
     #: Bytes of one bus stream on disk; when full, publishes are no longer acknowledged.

@@ -8,7 +8,7 @@
     region.catch-up           a gateway asks for the position from which it may admit
     region.route              this site's director: where the stable name leads now
     region.gateway            a gateway's figures: every second
-    live.<gateway>            committed messages for the other gateways' subscribers
+    region.connected          a gateway has let clients in: their other connections are older
 
 All of it is at most once, so nothing here carries a promise by itself: reports are cumulative and
 repeated, requests are asked again. Unknown fields are ignored, so that releases can differ.
@@ -94,6 +94,15 @@ class GatewayStats(msgspec.Struct, frozen=True):
     #: Its view of the items: how far, and a hash over all of them.
     position: int
     view: str
+
+
+class Connected(msgspec.Struct, frozen=True):
+    """Clients that have connected to one gateway of this region."""
+
+    gateway: str
+    #: Of each client when it was let in, in milliseconds since 1970, and the connection's name: the
+    #: greater pair is the newer connection.
+    clients: dict[str, tuple[int, str]]
 
 
 class CatchUpReply(msgspec.Struct, frozen=True):

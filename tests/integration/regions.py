@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import json
 import os
 import random
 import signal
@@ -114,6 +115,15 @@ class Regions:
     async def device(self, name: str, region: str = HOME, **attributes: str) -> str:
         """Register a device with the fleet's policy; returns its name."""
         await self.register([name], region, **attributes)
+        return name
+
+    async def who_may(self, name: str, *actions: str) -> str:
+        """Register a device that may do these things with everything; returns its name."""
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        entry = bring_up.device(self.system, name, {}, f"policy-of-{name}")
+        policy = {"name": f"policy-of-{name}", "document": document}
+        await self.operator.register(HOME, [entry], [policy])
         return name
 
     async def register(

@@ -8,12 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
-from regions import HOME, Regions
+from regions import HOME, Regions, until
 
 from isthmus import config as configs
 from isthmus.adapters.nats import connection
 from isthmus.clock import monotonic_s
 from isthmus.config import RegionConfig
+from isthmus.core.admission import Admission
 from isthmus.gateway.gateway import Gateway
 
 
@@ -25,6 +26,10 @@ class Second(Gateway):
 
     def now_s(self) -> float:
         return monotonic_s() + self.late_s
+
+    @property
+    def is_open(self) -> bool:
+        return self._gate.admission is Admission.OPEN
 
     def look(self, late_s: float) -> None:
         """Close who has been silent for too long, so many seconds from now."""
@@ -49,6 +54,7 @@ async def second_gateway(regions: Regions) -> AsyncIterator[Second]:
     gateway.running = asyncio.create_task(gateway.run(ready.set))
     try:
         await ready.wait()
+        await until("it lets clients in", lambda: gateway.is_open)
         yield gateway
     finally:
         await gateway.stop()

@@ -21,7 +21,6 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 from regions import HOME, OTHER, Regions, two_regions, until
 from second_gateway import Second, second_gateway
 
-from isthmus.local import bring_up
 from isthmus.protocol import Route
 from isthmus.wire import mqtt5
 from isthmus.wire.mqtt5 import ReasonCode
@@ -110,16 +109,6 @@ async def peer(
         found.client.loop_stop()
 
 
-async def with_policy(regions: Regions, name: str, *actions: str) -> str:
-    """Register a device that may do these things with everything."""
-    statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
-    document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-    entry = bring_up.device(regions.system, name, {}, f"policy-of-{name}")
-    policy = {"name": f"policy-of-{name}", "document": document}
-    await regions.operator.register(HOME, [entry], [policy])
-    return name
-
-
 @asynccontextmanager
 async def wire(regions: Regions, name: str, gateway: Second | None = None) -> AsyncIterator[Wire5]:
     """A TLS connection without its CONNECT yet."""
@@ -159,7 +148,7 @@ async def test_paho_is_told_what_is_there_and_what_is_not(regions: Regions) -> N
 
 
 async def test_a_client_without_a_name_is_given_one(regions: Regions) -> None:
-    name = await with_policy(regions, "nameless", "iot:*")
+    name = await regions.who_may("nameless", "iot:*")
     async with peer(regions, name, client_id="") as found:
         assigned = found.connack[1].AssignedClientIdentifier
         await found.publish("any/topic", b"x")
@@ -168,8 +157,8 @@ async def test_a_client_without_a_name_is_given_one(regions: Regions) -> None:
 
 
 async def test_a_message_reaches_another_client_with_its_properties(regions: Regions) -> None:
-    talker = await with_policy(regions, "talks-5", "iot:*")
-    listener = await with_policy(regions, "listens-5", "iot:*")
+    talker = await regions.who_may("talks-5", "iot:*")
+    listener = await regions.who_may("listens-5", "iot:*")
     pairs = [("k", "v"), ("k", ""), ("unit", "°C")]
     async with peer(regions, talker) as talking, peer(regions, listener) as listening:
         await listening.subscribe("five/requests")
@@ -207,8 +196,8 @@ async def test_a_message_reaches_another_client_with_its_properties(regions: Reg
 
 
 async def test_both_versions_talk_to_each_other(regions: Regions) -> None:
-    old = await with_policy(regions, "speaks-3-1-1", "iot:*")
-    new = await with_policy(regions, "speaks-5", "iot:*")
+    old = await regions.who_may("speaks-3-1-1", "iot:*")
+    new = await regions.who_may("speaks-5", "iot:*")
     async with (
         peer(regions, old, version=paho.MQTTv311) as three,
         peer(regions, new) as five,
@@ -223,7 +212,7 @@ async def test_both_versions_talk_to_each_other(regions: Regions) -> None:
 
 
 async def test_a_client_does_not_hear_itself_where_it_does_not_want_to(regions: Regions) -> None:
-    name = await with_policy(regions, "talks-to-itself", "iot:*")
+    name = await regions.who_may("talks-to-itself", "iot:*")
     other = await regions.device("talks-to-it")
     topic = regions.topic(other)
     async with peer(regions, name) as found, regions.client(HOME, other) as talking:
@@ -302,9 +291,9 @@ async def test_who_is_revoked_is_told_and_then_refused(regions: Regions) -> None
 
 
 async def test_whose_rights_change_is_told(regions: Regions) -> None:
-    name = await with_policy(regions, "unwelcome-5", "iot:*")
+    name = await regions.who_may("unwelcome-5", "iot:*")
     async with peer(regions, name) as found:
-        await with_policy(regions, name, "iot:Publish")
+        await regions.who_may(name, "iot:Publish")
         assert await found.hears("disconnected") == ReasonCode.NOT_AUTHORIZED
 
 

@@ -63,13 +63,19 @@ def test_a_client_without_a_name_is_given_one_in_mqtt_5_and_refused_in_3_1_1():
     assert granted(check(level=LEVEL_5)).assigned_client_id is None
 
 
-def test_a_persistent_session_is_refused_in_3_1_1_and_granted_no_time_in_mqtt_5():
-    found = check(clean_session=False)
-    assert isinstance(found, Refusal)
-    assert "persistent" in found.reason
-    asked = ConnectProperties(session_expiry_s=3600)
-    connect = check(clean_session=False, level=LEVEL_5, properties=asked)
-    assert granted(connect).session_expiry_s == 0
+@pytest.mark.parametrize(
+    ("fields", "lasts_s"),
+    [
+        ({"level": LEVEL_3, "clean_session": True}, 0),
+        ({"level": LEVEL_3, "clean_session": False}, 3600),
+        ({"level": LEVEL_5, "clean_session": False}, 0),
+        ({"level": LEVEL_5, "properties": ConnectProperties(session_expiry_s=60)}, 60),
+        ({"level": LEVEL_5, "properties": ConnectProperties(session_expiry_s=2**32 - 1)}, 3600),
+    ],
+)
+def test_a_session_lasts_as_long_as_asked_within_what_is_granted(fields, lasts_s):
+    session = begin(check(**fields), Rights(), 3600)
+    assert (session.expiry_s, session.expiry_max_s) == (lasts_s, 3600)
 
 
 @LEVELS
@@ -237,8 +243,8 @@ def test_keep_alive_is_bounded_as_on_aws_and_mqtt_5_is_told(asked_s, limit_s, to
 def test_a_session_begins_with_what_the_client_takes():
     asked = ConnectProperties(session_expiry_s=9, receive_max=7, max_packet_bytes=600)
     will = Will("t", b"gone")
-    found = begin(Connect("car-1", will=will, level=LEVEL_5, properties=asked), Rights())
+    found = begin(Connect("car-1", will=will, level=LEVEL_5, properties=asked), Rights(), 3600)
     assert (found.client_id, found.level, found.will) == ("car-1", LEVEL_5, will)
-    assert (found.receive_max, found.max_packet_bytes, found.asked_expiry_s) == (7, 600, 9)
+    assert (found.receive_max, found.max_packet_bytes, found.expiry_s) == (7, 600, 9)
     assert found.codec is mqtt5
     assert begin(Connect("car-1"), Rights()).codec is mqtt3

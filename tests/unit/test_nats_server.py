@@ -120,7 +120,6 @@ FORBIDDEN_TO_PEERS = [
     "region.heartbeat",
     "region.catch-up",
     "region.route",
-    "live.x",
     "_INBOX_services.x",
     "_INBOX_gateway.x",
 ]
@@ -140,7 +139,7 @@ FORBIDDEN_TO_GATEWAYS = [
     ("user", "forbidden", "allowed"),
     [
         ("peer-us", FORBIDDEN_TO_PEERS, ["peer.us.report", "peer.us.hello"]),
-        ("gateway", FORBIDDEN_TO_GATEWAYS, ["live.x", "region.gateway", "bus.eu.writer"]),
+        ("gateway", FORBIDDEN_TO_GATEWAYS, ["region.connected", "region.gateway", "bus.eu.writer"]),
         ("site", [*FORBIDDEN_TO_PEERS[:6], "region.heartbeat"], ["region.route"]),
     ],
 )

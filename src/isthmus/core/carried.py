@@ -11,10 +11,11 @@ from __future__ import annotations
 from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.retained import RETAINED
+from isthmus.core.sessions import PROGRESS, SESSION
 from isthmus.errors import InputError
 
 #: Whoever may write batches may write these kinds and no other: rights are never among them.
-CARRIED = frozenset({RETAINED})
+CARRIED = frozenset({RETAINED, SESSION, PROGRESS})
 
 
 def read(raw: bytes) -> Item:

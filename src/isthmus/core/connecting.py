@@ -59,9 +59,6 @@ def check_connect(packet: packets.Packet, assigned_id: str) -> packets.Connect |
     if not client_id or len(client_id.encode()) > CLIENT_ID_MAX_BYTES or client_id[0] == "$":
         reason = "a client id of 1 to 128 bytes, not beginning in $"
         return Refusal(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, reason)
-    if packet.level == packets.LEVEL_3 and not packet.clean_session:
-        reason = "persistent sessions are not supported yet"
-        return Refusal(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, reason)
     refused = _refuse_asked(packet.properties) if packet.properties else None
     if refused:
         return refused
@@ -113,8 +110,16 @@ def keep_alive_limit_s(asked_s: int) -> float:
     return 1.5 * bounded_keep_alive_s(asked_s)
 
 
-def begin(packet: packets.Connect, permissions: Permissions) -> Session:
-    """The session of an accepted CONNECT."""
+def session_expiry_s(packet: packets.Connect, most_s: int) -> int:
+    """How long the session outlives its connection: 3.1.1 has a flag for it, and no time."""
+    if packet.level == packets.LEVEL_3:
+        return 0 if packet.clean_session else most_s
+    asked = packet.properties or ConnectProperties()
+    return min(asked.session_expiry_s, most_s)
+
+
+def begin(packet: packets.Connect, permissions: Permissions, expiry_max_s: int = 0) -> Session:
+    """The session of an accepted CONNECT; ``expiry_max_s`` is the most that it may outlive it."""
     asked = packet.properties or ConnectProperties()
     return Session(
         packet.client_id,
@@ -124,16 +129,18 @@ def begin(packet: packets.Connect, permissions: Permissions) -> Session:
         packet.level,
         min(asked.receive_max, OUTGOING_IN_FLIGHT_MAX),
         asked.max_packet_bytes,
-        asked.session_expiry_s,
+        session_expiry_s(packet, expiry_max_s),
+        expiry_max_s,
     )
 
 
-def accept(packet: packets.Connect, *, is_assigned: bool) -> bytes:
+def accept(
+    packet: packets.Connect, *, is_assigned: bool, is_present: bool = False, expiry_s: int = 0
+) -> bytes:
     """The CONNACK that grants what is there, and names what is not; 3.1.1 has room for neither."""
     keep_alive_s = bounded_keep_alive_s(packet.keep_alive_s)
     granted = ConnackProperties(
-        # Sessions end with their connection, whatever was asked for.
-        session_expiry_s=0,
+        session_expiry_s=expiry_s,
         receive_max=RECEIVE_MAX,
         qos_max=1,
         max_packet_bytes=PACKET_MAX_BYTES,
@@ -143,4 +150,4 @@ def accept(packet: packets.Connect, *, is_assigned: bool) -> bytes:
         shared_available=False,
         server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,
     )
-    return CODECS[packet.level].encode(packets.Connack(False, 0, granted))
+    return CODECS[packet.level].encode(packets.Connack(is_present, 0, granted))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from isthmus.core import item as items
 from isthmus.core.carried import CARRIED
 from isthmus.core.item import Item
@@ -17,6 +19,11 @@ class LogView:
         #: Everything in the log up to here is applied.
         self.position = 0
         self._revisions: dict[tuple[str, str], int] = {}
+        self._watchers: dict[str, Callable[[Item], None]] = {}
+
+    def watch(self, kind: str, changed: Callable[[Item], None]) -> None:
+        """Have ``changed`` called with every new version of an item of a kind."""
+        self._watchers[kind] = changed
 
     def get(self, kind: str, key: str) -> Item:
         """The present version, or an empty item."""
@@ -45,9 +52,16 @@ class LogView:
 
     def join(self, item: Item) -> None:
         """Take in what a batch carries, before the log has it."""
-        self.view.apply(items.join(self.get(item.kind, item.key), item))
+        self._apply(items.join(self.get(item.kind, item.key), item))
 
     def apply(self, item: Item, revision: int) -> frozenset[str]:
         """Take one newer version in."""
         self._revisions[item.kind, item.key] = revision
-        return self.view.apply(item)
+        return self._apply(item)
+
+    def _apply(self, item: Item) -> frozenset[str]:
+        principals = self.view.apply(item)
+        watcher = self._watchers.get(item.kind)
+        if watcher is not None:
+            watcher(item)
+        return principals

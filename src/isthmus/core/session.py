@@ -16,9 +16,11 @@ Names in brackets are normative statements of the OASIS standard of MQTT 5, 7 Ma
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from isthmus.core.place import Owed
 from isthmus.wire import packets, topics
 from isthmus.wire.mqtt import CODECS, Codec
 from isthmus.wire.properties import PublishProperties, size_of
@@ -101,13 +103,20 @@ class Recall(NamedTuple):
     granted: Granted
 
 
+class Remember(NamedTuple):
+    """Store that these filters are subscribed to, or None; when that promise is kept, go on."""
+
+    filters: Mapping[str, Granted | None]
+    then: list[Action]
+
+
 class Close(NamedTuple):
     """Close the connection, after what was to be sent."""
 
     reason: str
 
 
-Action = Send | Store | Join | Leave | Recall | Close
+Action = Send | Store | Join | Leave | Recall | Remember | Close
 
 
 @dataclass(slots=True, eq=False)
@@ -130,6 +139,7 @@ class _Waiting(NamedTuple):
 
     message: packets.Publish
     at_ms: int
+    owed: Owed | None
 
     @property
     def size(self) -> int:
@@ -148,12 +158,14 @@ class Session:
     #: What the client takes: QoS 1 messages in flight, and bytes of a packet.
     receive_max: int = OUTGOING_IN_FLIGHT_MAX
     max_packet_bytes: int | None = None
-    #: How long CONNECT asked that the session outlive the connection. It never does; but who asked
-    #: for no time cannot ask for some in DISCONNECT.
-    asked_expiry_s: int = 0
+    #: How long the session outlives the connection; 0 is not at all.
+    expiry_s: int = 0
+    #: The most that is granted of what a client asks for in DISCONNECT.
+    expiry_max_s: int = 0
     subscriptions: dict[str, Granted] = field(default_factory=dict)
     _owed: deque[Ticket] = field(default_factory=deque)
-    _in_flight: set[int] = field(default_factory=set)
+    #: By packet id: where each stands in the bus, or None where that is nobody's business.
+    _in_flight: dict[int, Owed | None] = field(default_factory=dict)
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
@@ -188,10 +200,12 @@ class Session:
 
     def _disconnected(self, packet: packets.Disconnect) -> list[Action]:
         expiry_s = packet.properties.session_expiry_s if packet.properties else None
-        if expiry_s and not self.asked_expiry_s:
+        if expiry_s and not self.expiry_s:
             # Section 3.14.2.2.2: then it is no DISCONNECT, and the will is published.
             reason = "a session expiry in DISCONNECT where CONNECT had none"
             return self.end(ReasonCode.PROTOCOL_ERROR, reason)
+        if expiry_s is not None:
+            self.expiry_s = min(expiry_s, self.expiry_max_s)
         if packet.code == ReasonCode.NORMAL_DISCONNECTION:
             # [MQTT-3.14.4-3]: in good order, the will is discarded; with any other code it is not.
             self.will = None
@@ -248,6 +262,7 @@ class Session:
             return self.end(code, "subscription identifiers are not supported")
         actions: list[Action] = []
         codes: list[int] = []
+        changed: dict[str, Granted | None] = {}
         recalls: list[Action] = []
         for number, wanted in enumerate(packet.filters):
             refused = self._refuse_filter(number, wanted.topic_filter)
@@ -262,9 +277,16 @@ class Session:
             # [MQTT-3.8.4-3]: a filter that is subscribed again replaces the old subscription.
             actions += self._leave(wanted.topic_filter)
             actions.append(Join(wanted.topic_filter, granted))
-            self.subscriptions[wanted.topic_filter] = granted
+            self.subscriptions[wanted.topic_filter] = changed[wanted.topic_filter] = granted
         answer = packets.Suback(packet.packet_id, tuple(codes))
-        return [*actions, *self._fitting(self.codec.encode(answer)), *recalls]
+        then = [*self._fitting(self.codec.encode(answer)), *recalls]
+        return [*actions, *self._remembered(changed, then)]
+
+    def _remembered(
+        self, changed: Mapping[str, Granted | None], then: list[Action]
+    ) -> list[Action]:
+        """SUBACK and UNSUBACK of a session that outlives its connection are promises too."""
+        return [Remember(changed, then)] if changed and self.expiry_s else then
 
     def _refuse_filter(self, number: int, topic_filter: str) -> int:
         """Why a filter is not granted, or 0; MQTT 3.1.1 has one code for all of it."""
@@ -284,13 +306,15 @@ class Session:
 
     def _unsubscribe(self, packet: packets.Unsubscribe) -> list[Action]:
         gone: list[Action] = []
+        changed: dict[str, Granted | None] = {}
         codes = []
         for topic_filter in packet.filters:
             left = self._leave(topic_filter)
             gone += left
+            changed |= dict.fromkeys((each.topic_filter for each in left), None)
             codes.append(ReasonCode.SUCCESS if left else ReasonCode.NO_SUBSCRIPTION_EXISTED)
         answer = packets.Unsuback(packet.packet_id, tuple(codes))
-        return [*gone, *self._fitting(self.codec.encode(answer))]
+        return [*gone, *self._remembered(changed, self._fitting(self.codec.encode(answer)))]
 
     def _leave(self, topic_filter: str) -> list[Leave]:
         granted = self.subscriptions.pop(topic_filter, None)
@@ -311,16 +335,39 @@ class Session:
             ready.append(encode(owed.popleft().packet_id))
         return b"".join(ready)
 
-    def deliver(self, message: packets.Publish, at_ms: int = 0, now_ms: int = 0) -> list[Action]:
+    def deliver(
+        self,
+        message: packets.Publish,
+        at_ms: int = 0,
+        now_ms: int = 0,
+        owed: Owed | None = None,
+    ) -> list[Action]:
         """A message for one of the client's subscriptions, at the lesser of both QoS.
 
         It was published at ``at_ms``; what its expiry leaves of it by ``now_ms`` is forwarded.
+        ``owed`` says where a QoS 1 message stands, if another connection may have to send it; one
+        that was sent already under a packet id is sent under it again.
         """
         if not self.permissions.allows("iot:Receive", f"topic/{message.topic}")[0]:
             return []
-        if message.qos and len(self._in_flight) >= min(self.receive_max, OUTGOING_IN_FLIGHT_MAX):
-            return self._queue(_Waiting(message, at_ms))
-        return self._send(message, at_ms, now_ms)
+        if message.qos and not self.may_send:
+            return self._queue(_Waiting(message, at_ms, owed))
+        return self._send(message, at_ms, now_ms, owed)
+
+    @property
+    def may_send(self) -> bool:
+        """Whether a QoS 1 message would be sent at once."""
+        return len(self._in_flight) < min(self.receive_max, OUTGOING_IN_FLIGHT_MAX)
+
+    @property
+    def backlog(self) -> int:
+        """QoS 1 messages that wait behind those that are not acknowledged."""
+        return len(self._waiting)
+
+    def unacknowledged(self) -> tuple[Owed, ...]:
+        """What the client may not have, in the order in which it is to be sent again."""
+        sent = [owed._replace(packet_id=number) for number, owed in self._in_flight.items() if owed]
+        return (*sent, *(each.owed for each in self._waiting if each.owed is not None))
 
     def _queue(self, waiting: _Waiting) -> list[Action]:
         self._waiting_bytes += waiting.size
@@ -336,22 +383,29 @@ class Session:
             return []
         return [Send(data)]
 
-    def _send(self, message: packets.Publish, at_ms: int, now_ms: int) -> list[Action]:
+    def _send(
+        self, message: packets.Publish, at_ms: int, now_ms: int, owed: Owed | None
+    ) -> list[Action]:
         properties = remaining(message.properties, (now_ms - at_ms) // 1000)
         if has_expired(properties):
             return []
-        packet_id = self._free_id() if message.qos else 0
+        packet_id = before = 0
+        if message.qos:
+            before = 0 if owed is None or owed.packet_id in self._in_flight else owed.packet_id
+            packet_id = before or self._free_id()
         data = self.codec.encode_publish(
             message.topic,
             message.payload,
             qos=message.qos,
             retain=message.retain,
+            # [MQTT-3.3.1-1]: sent before, on another connection.
+            dup=bool(before),
             packet_id=packet_id,
             properties=properties,
         )
         actions = self._fitting(data)
         if actions and packet_id:
-            self._in_flight.add(packet_id)
+            self._in_flight[packet_id] = owed
         return actions
 
     def _free_id(self) -> int:
@@ -363,12 +417,12 @@ class Session:
     def _acknowledged(self, packet_id: int, now_ms: int) -> list[Action]:
         if packet_id not in self._in_flight:
             return []
-        self._in_flight.discard(packet_id)
+        del self._in_flight[packet_id]
         actions: list[Action] = []
         while self._waiting and not actions:
             waiting = self._waiting.popleft()
             self._waiting_bytes -= waiting.size
-            actions = self._send(waiting.message, waiting.at_ms, now_ms)
+            actions = self._send(waiting.message, waiting.at_ms, now_ms, waiting.owed)
         return actions
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from OpenSSL import SSL
@@ -23,11 +24,21 @@ from isthmus.core.connecting import (
     accept,
     check_connect,
 )
-from isthmus.core.session import Close, Join, Leave, Recall, Send, Session, Store, Ticket
+from isthmus.core.session import (
+    Close,
+    Join,
+    Leave,
+    Recall,
+    Remember,
+    Send,
+    Session,
+    Store,
+    Ticket,
+)
 from isthmus.errors import MalformedPacket
 from isthmus.gateway.tls import TlsStream
 from isthmus.wire import mqtt
-from isthmus.wire.packets import Packet
+from isthmus.wire.packets import Connect, Packet
 from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -57,6 +68,12 @@ class Connection(asyncio.Protocol):
         self.session: Session | None = None
         #: What the bus's records call this connection; made when CONNECT is accepted.
         self.source: Source | None = None
+        #: When CONNECT was accepted, and a name for it: greater is newer.
+        self.admitted = (0, "")
+        #: Origins whose messages it is not given live, as it is given earlier ones first.
+        self.behind: set[str] = set()
+        #: What came before CONNACK could be sent.
+        self._early: list[Packet] | None = None
         self.opened_s = self.heard_s = gateway.now_s()
 
     @property
@@ -112,8 +129,12 @@ class Connection(asyncio.Protocol):
                 return
             if self.session is None:
                 self._connect(packet)
+            elif self._early is not None:
+                self._early.append(packet)
             else:
                 self.perform(self.session.handle(packet, now))
+        if self.behind:
+            self._gateway.sessions.has_room(self)
         self.check_owed()
 
     def _connect(self, packet: Packet) -> None:
@@ -128,7 +149,30 @@ class Connection(asyncio.Protocol):
             return
         self.session = accepted
         self.source = Source(secrets.token_hex(8), accepted.client_id, self.principal)
-        self._send(accept(connect, is_assigned=connect.client_id == assigned_id))
+        is_assigned = connect.client_id == assigned_id
+        self._early = []
+        begun = partial(self._begun, connect, is_assigned=is_assigned)
+        self._gateway.sessions.begin(self, connect, begun)
+
+    def _begun(self, connect: Connect, is_present: bool, *, is_assigned: bool) -> None:
+        """The session is what CONNACK says that it is."""
+        session, early, self._early = self.session, self._early or (), None
+        if session is None or self._transport is None:
+            return
+        self._send(
+            accept(
+                connect,
+                is_assigned=is_assigned,
+                is_present=is_present,
+                expiry_s=session.expiry_s,
+            )
+        )
+        self._gateway.sessions.went_on(self)
+        now = now_ms()
+        for packet in early:
+            if self._transport is not None:
+                self.perform(session.handle(packet, now))
+        self.check_owed()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._send(refusal.answer(self._decoder.level))
@@ -155,6 +199,8 @@ class Connection(asyncio.Protocol):
                     self._gateway.leave(self, topic_filter, granted)
                 case Recall(topic_filter, granted):
                     self._gateway.recall(self, topic_filter, granted)
+                case Remember():
+                    self._gateway.sessions.remember(self, action)
                 case Close(reason):
                     self.close(reason)
                     return
@@ -174,7 +220,7 @@ class Connection(asyncio.Protocol):
         """Read on, or wait, by how many PUBACKs are owed."""
         if self._transport is None or self.session is None:
             return
-        may_read = self.session.owed < OWED_MAX
+        may_read = self.session.owed < OWED_MAX and self._early is None
         if may_read != self._reading:
             self._reading = may_read
             if may_read:
@@ -189,6 +235,10 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:
             self._transport.write(data)
+
+    def fail(self, reason: str) -> None:
+        """What the client waits for cannot be promised: it hears nothing, and connects again."""
+        self.close(reason, code=ReasonCode.SERVER_BUSY, at_once=True)
 
     def close(self, reason: str, *, code: ReasonCode | None = None, at_once: bool = False) -> None:
         """Close the socket; what is already written still leaves, unless ``at_once``.

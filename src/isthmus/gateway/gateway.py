@@ -22,7 +22,6 @@ from isthmus.adapters.nats import connection as nats_connection
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
-from isthmus.core import batch as batches
 from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
@@ -36,13 +35,14 @@ from isthmus.core.session import Granted, Session, Store
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
+from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Lane
+from isthmus.gateway.sessions import Sessions
 from isthmus.gateway.tls import server_context
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
 from isthmus.wire.reason_codes import ReasonCode
-from isthmus.wire.topics import TopicTree
 
 _log = logging.getLogger(__name__)
 
@@ -50,6 +50,8 @@ TICK_S = 0.1
 #: Connections whose silence is looked at per tick: all of them within a few seconds.
 SWEEP_S = 1.0
 CATCH_UP_TIMEOUT_S = 10.0
+#: Between two words to the other gateways of who has connected here.
+CONNECTED_S = 0.02
 BACKLOG = 4_096
 
 
@@ -70,14 +72,24 @@ class Gateway:
         self._clock = StampClock(config.region, self.id)
         state = StateStore(client)
         self._lanes = {
-            durability: Lane(self._publisher, state, config.region, durability, self._stored)
+            durability: Lane(self._publisher, state, config.region, durability, self)
             for durability in Durability
         }
-        self._telling: set[asyncio.Task[None]] = set()
+        peers = [peer.region for peer in config.peers]
+        self._delivery = Delivery(client, config.region, peers, config.everywhere, self._take_items)
+        self.sessions = Sessions(
+            client,
+            config.region,
+            self.id,
+            self._log_view,
+            self._lanes[Durability.TWO_REGIONS if peers else Durability.REGION],
+            self._delivery,
+        )
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
         self._principals: dict[str, set[Connection]] = {}
-        self._subscribers: TopicTree[tuple[Connection, Granted]] = TopicTree()
+        #: Let in since the other gateways were last told.
+        self._connected: dict[str, tuple[int, str]] = {}
         self._route_epoch = 0
         self._alone_epoch = ("", -1)
         self._draining: asyncio.Task[None] | None = None
@@ -94,8 +106,8 @@ class Gateway:
         await self._publisher.start()
         await self._client.subscribe("region.heartbeat", cb=self._on_heartbeat)
         await self._client.subscribe("region.route", cb=self._on_route)
+        await self._client.subscribe("region.connected", cb=self._on_connected)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
-        await self._client.subscribe("live.*", cb=self._on_live)
         loop = asyncio.get_running_loop()
         listen = self.config.mqtt
         # Several gateways of a region share the port; the kernel spreads the connections.
@@ -106,6 +118,8 @@ class Gateway:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_following(self._client, self._log_view, self._changed))
+                group.create_task(self._delivery.run())
+                group.create_task(self.sessions.run())
                 for lane in self._lanes.values():
                     group.create_task(lane.run())
                 group.create_task(self._tick_for_ever())
@@ -131,6 +145,7 @@ class Gateway:
         return True
 
     async def _catch_up_for_ever(self) -> None:
+        await self._delivery.known()
         while True:
             await self._not_open.wait()
             absence = self._gate.absence
@@ -165,8 +180,9 @@ class Gateway:
             older.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
             self.closed(older)
         self._clients[connect.client_id] = connection
+        self._connected[connect.client_id] = connection.admitted = (now_ms(), secrets.token_hex(4))
         self._principals.setdefault(principal, set()).add(connection)
-        return begin(connect, permissions)
+        return begin(connect, permissions, self.config.session_expiry_max_s)
 
     def _changed(self, principals: set[str]) -> None:
         """The log has brought news: of whose rights, and how far."""
@@ -205,7 +221,8 @@ class Gateway:
         for topic_filter, granted in session.subscriptions.items():
             self.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
-        if session.will is not None and self._gate.admission is Admission.OPEN:
+        is_last = self.sessions.left(connection)
+        if session.will is not None and is_last and self._gate.admission is Admission.OPEN:
             will = session.will
             publish = Publish(
                 will.topic, will.payload, will.qos, will.retain, properties=will.properties
@@ -221,10 +238,10 @@ class Gateway:
                 del self._principals[connection.principal]
 
     def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.add(topic_filter, (connection, granted))
+        self._delivery.join(connection, topic_filter, granted)
 
     def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.remove(topic_filter, (connection, granted))
+        self._delivery.leave(connection, topic_filter, granted)
 
     # Messages
 
@@ -240,25 +257,15 @@ class Gateway:
             self._lanes[durability].carry(item.encode())
         self._lanes[durability].add(connection, publish, action.ticket, at_ms)
 
-    def _stored(self, batch: Batch) -> None:
-        """This region's stream has a batch: now its messages are delivered."""
+    def sent(self, batch: Batch) -> None:
+        self._delivery.sent(batch)
+
+    def stored(self, batch: Batch) -> None:
+        """This region's stream has a batch."""
         self._take_items(batch.items)
-        self._deliver(batch)
-        task = asyncio.get_running_loop().create_task(self._tell_others(batch))
-        self._telling.add(task)
-        task.add_done_callback(self._telling.discard)
 
-    async def _tell_others(self, batch: Batch) -> None:
-        """The other gateways of this region have subscribers too; at most once, like all live."""
-        with contextlib.suppress(NatsError):
-            await self._client.publish(f"live.{self.id}", batches.encode(batch))
-
-    async def _on_live(self, message: Msg) -> None:
-        if message.subject != f"live.{self.id}":
-            with contextlib.suppress(InputError):
-                batch = batches.decode(message.data)
-                self._take_items(batch.items)
-                self._deliver(batch)
+    def forget(self, writer: str) -> None:
+        self._delivery.forget(writer)
 
     def _take_items(self, items: tuple[bytes, ...]) -> None:
         """What a batch carries holds here at once; the log brings it later."""
@@ -276,38 +283,6 @@ class Gateway:
         copy = message._replace(qos=min(message.qos, granted.qos))
         connection.perform(session.deliver(copy, found.at_ms, now_ms()))
 
-    def _deliver(self, batch: Batch) -> None:
-        if not self._subscribers:
-            return
-        now = now_ms()
-        for message in batch.messages:
-            publisher = batch.sources[message.source].client
-            for connection, granted in self._receivers(message.topic, publisher).items():
-                session = connection.session
-                if session is not None:
-                    copy = Publish(
-                        message.topic,
-                        message.payload,
-                        min(message.qos, granted.qos),
-                        message.retain and granted.retain_as_published,
-                        properties=message.properties,
-                    )
-                    connection.perform(session.deliver(copy, message.at_ms, now))
-
-    def _receivers(self, topic: str, publisher: str) -> dict[Connection, Granted]:
-        """Who gets a message, and how.
-
-        A client whose filters overlap gets one copy, at the highest QoS it asked for.
-        """
-        receivers: dict[Connection, Granted] = {}
-        for connection, granted in self._subscribers.match(topic):
-            session = connection.session
-            # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
-            if granted.no_local and session is not None and session.client_id == publisher:
-                continue
-            receivers[connection] = max(granted, receivers.get(connection, granted))
-        return receivers
-
     # What the region and the peers say
 
     async def _on_heartbeat(self, message: Msg) -> None:
@@ -318,6 +293,16 @@ class Gateway:
             self._alone_epoch = (heartbeat.incarnation, heartbeat.alone_epoch)
             for lane in self._lanes.values():
                 lane.set_alone(heartbeat.alone)
+
+    async def _on_connected(self, message: Msg) -> None:
+        """A client that another gateway has let in is gone from here, if it came there later."""
+        with contextlib.suppress(InputError):
+            told = protocol.decode(message.data, protocol.Connected)
+            for client, admitted in told.clients.items() if told.gateway != self.id else ():
+                connection = self._clients.get(client)
+                if connection is not None and connection.admitted < admitted:
+                    reason = "the client has connected to another gateway"
+                    connection.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
 
     async def _on_report(self, message: Msg) -> None:
         with contextlib.suppress(InputError):
@@ -373,11 +358,17 @@ class Gateway:
                 connection.close(reason, code=ReasonCode.KEEP_ALIVE_TIMEOUT, at_once=True)
 
     async def _tell_for_ever(self) -> None:
-        """Tell the services our figures."""
+        """Tell the other gateways who has come, and every second the services our figures."""
+        told_s = monotonic_s() - SWEEP_S
         while True:
-            if self._client.is_connected:
+            if self._client.is_connected and self._connected:
+                connected, self._connected = self._connected, {}
+                told = protocol.Connected(self.id, connected)
+                await self._client.publish("region.connected", protocol.encode(told))
+            if self._client.is_connected and monotonic_s() - told_s >= SWEEP_S:
+                told_s = monotonic_s()
                 await self._client.publish("region.gateway", protocol.encode(self._stats()))
-            await asyncio.sleep(SWEEP_S)
+            await asyncio.sleep(CONNECTED_S)
 
     def _stats(self) -> protocol.GatewayStats:
         view = self._log_view

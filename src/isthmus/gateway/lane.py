@@ -12,8 +12,9 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.publisher import Publisher
@@ -25,7 +26,6 @@ from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
 from isthmus.region.state import StateStore, alone_range_name
 from isthmus.wire.packets import Publish
-from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -37,10 +37,25 @@ GATHER_S = 0.002
 #: Between two attempts to record a range: its clients wait meanwhile, unanswered.
 RECORD_AGAIN_S = 0.2
 
-#: Who waits for one publish.
-Owed = tuple["Connection", Ticket]
-#: Called with a batch that this region's stream has.
-Stored = Callable[[Batch], None]
+
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """What follows when the promise of an item is kept, or its writer is given up."""
+
+    kept: Callable[[], None]
+    failed: Callable[[str], None]
+
+
+#: Who waits for a publish, or for an item.
+Waiting = tuple["Connection", Ticket] | Carrying
+
+
+class Watcher(Protocol):
+    """Who wants to know what becomes of batches."""
+
+    def sent(self, batch: Batch) -> None: ...
+    def stored(self, batch: Batch) -> None: ...
+    def forget(self, writer: str) -> None: ...
 
 
 class Lane:
@@ -52,13 +67,13 @@ class Lane:
         state: StateStore,
         region: str,
         durability: Durability,
-        stored: Stored,
+        watcher: Watcher,
     ) -> None:
         self._publisher = publisher
         self._state = state
         self._region = region
         self._durability = durability
-        self._stored = stored
+        self._watcher = watcher
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._outbox: asyncio.Queue[Batch] = asyncio.Queue()
@@ -70,7 +85,7 @@ class Lane:
         self.acknowledged = 0
         self.acknowledged_alone = 0
 
-    def _new_writer(self) -> Writer[Owed]:
+    def _new_writer(self) -> Writer[Waiting]:
         return Writer(self._region, secrets.token_hex(16), self._durability)
 
     # In
@@ -95,9 +110,9 @@ class Lane:
         )
         self._gather(is_full)
 
-    def carry(self, item: bytes, owed: Owed | None = None) -> None:
-        """Take an item that goes with the messages; whoever is owed hears when it is kept."""
-        self._gather(self._writer.carry(item, owed))
+    def carry(self, item: bytes, carrying: Carrying | None = None) -> None:
+        """Take an item that goes with the messages."""
+        self._gather(self._writer.carry(item, carrying))
 
     def _gather(self, is_full: bool) -> None:
         if is_full:
@@ -112,6 +127,7 @@ class Lane:
             self._timer = None
         batch = self._writer.flush(self._loop.time())
         if batch is not None:
+            self._watcher.sent(batch)
             self._outbox.put_nowait(batch)
 
     async def run(self) -> None:
@@ -144,7 +160,7 @@ class Lane:
         elif not self._writer.stored(batch.number):
             self.fail(f"batch {batch.number} was stored out of order")
         else:
-            self._stored(batch)
+            self._watcher.stored(batch)
             self._release()
 
     # Out
@@ -164,7 +180,7 @@ class Lane:
         self._recording.cancel()
         self._recording = self._loop.create_task(self._record_until_done(self._writer))
 
-    async def _record_until_done(self, writer: Writer[Owed]) -> None:
+    async def _record_until_done(self, writer: Writer[Waiting]) -> None:
         """Write down what was, or will be, acknowledged alone; only then may it be."""
         while writer is self._writer:
             try:
@@ -180,12 +196,19 @@ class Lane:
 
     def _release(self) -> None:
         by_connection: dict[Connection, list[Ticket]] = {}
-        for connection, ticket in self._writer.release():
+        carried: list[Carrying] = []
+        for waiting in self._writer.release():
+            if isinstance(waiting, Carrying):
+                carried.append(waiting)
+                continue
+            connection, ticket = waiting
             by_connection.setdefault(connection, []).append(ticket)
             self.acknowledged += 1
         self.acknowledged_alone += self._writer.newly_alone()
         for connection, tickets in by_connection.items():
             connection.kept(tickets)
+        for each in carried:
+            each.kept()
 
     def overdue(self, timeout_s: float) -> bool:
         """Whether a promise has been outstanding for longer than it may be."""
@@ -198,12 +221,13 @@ class Lane:
         _log.warning("a writer is given up", extra={**extra, "reason": reason})
         for ack in list(self._acks):
             ack.cancel()
+        self._watcher.forget(self._writer.id)
         self._writer = self._new_writer()
         if self._writer.set_alone(self._alone):
             self._record()
-        for connection in {connection for connection, _ in waiting}:
-            connection.close(
-                f"the promise could not be kept: {reason}",
-                code=ReasonCode.SERVER_BUSY,
-                at_once=True,
-            )
+        said = f"the promise could not be kept: {reason}"
+        for connection in {each[0] for each in waiting if isinstance(each, tuple)}:
+            connection.fail(said)
+        for each in waiting:
+            if isinstance(each, Carrying):
+                each.failed(said)

@@ -72,6 +72,15 @@ def _pull(*streams: str) -> tuple[str, ...]:
     )
 
 
+def _look_up(*streams: str) -> tuple[str, ...]:
+    """What reading single messages of streams takes."""
+    return tuple(
+        subject
+        for stream in streams
+        for subject in (f"$JS.API.DIRECT.GET.{stream}", f"$JS.API.DIRECT.GET.{stream}.>")
+    )
+
+
 def users(region: str, regions: Sequence[str]) -> list[User]:
     """The users of one region's NATS."""
     buses = [bus(each) for each in regions]
@@ -79,8 +88,12 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
         User("services", (">",), (">",)),
         User(
             "gateway",
-            (f"bus.{region}.*", "live.>", "region.>", "state.alone-range.>", *_pull(LOG)),
-            ("region.>", "peer.*.report", "live.>", "_INBOX_gateway.>"),
+            (
+                *(f"bus.{region}.*", "region.>", "state.alone-range.>"),
+                *_pull(LOG, *buses),
+                *_look_up(*buses),
+            ),
+            ("region.>", "peer.*.report", "_INBOX_gateway.>"),
         ),
         User("site", ("region.route",), ("_INBOX_site.>",)),
     ]

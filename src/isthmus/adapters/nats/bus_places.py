@@ -1,0 +1,86 @@
+"""Finds in this region's bus streams the places that another region told of.
+
+Copies of a stream hold the same batches in the same order under sequences of their own. A place
+names a batch by its id, so its sequence is only where to look first.
+"""
+
+from __future__ import annotations
+
+from nats.aio.client import Client
+from nats.js.api import RawStreamMsg
+from nats.js.errors import NotFoundError
+
+from isthmus.adapters.nats import streams
+from isthmus.adapters.nats.follow import Entry
+from isthmus.core.place import Place
+
+
+async def find(client: Client, origin: str, place: Place) -> int:
+    """The sequence after which what follows a place begins; raises NatsError and TimeoutError.
+
+    Where this region lacks the batch, it has nothing that comes after it either, but for batches of
+    other writers: those are given once more.
+    """
+    if not place.sequence:
+        return 0
+    found = await _nearest(client, origin, place)
+    if found is None:
+        return 0
+    return found.sequence if place.through or found.id != place.id else found.sequence - 1
+
+
+async def fetch(client: Client, origin: str, place: Place) -> Entry | None:
+    """The batch at a place, or None where this region does not have it."""
+    found = await _nearest(client, origin, place)
+    return found if found is not None and found.id == place.id else None
+
+
+async def _nearest(client: Client, origin: str, place: Place) -> Entry | None:
+    """The batch of a place, or the last one before it of the same writer."""
+    stream = streams.bus(origin)
+    first = await _get(client, stream, place.sequence)
+    if first is not None and first.id == place.id:
+        return first
+    writer, _, wanted = place.id.rpartition(":")
+    subject = streams.bus_subject(origin, writer)
+    if not writer or not wanted.isdecimal():
+        return None
+    try:
+        last = _entry(await client.jetstream().get_last_msg(stream, subject, direct=True))
+    except NotFoundError:
+        return None
+    # A writer's batches are numbered in the order of their sequences.
+    best, low, high = None, 1, last.sequence
+    while low <= high:
+        middle = (low + high) // 2
+        entry = await _get(client, stream, middle, subject)
+        if entry is None or _number(entry) > int(wanted):
+            high = middle - 1
+        else:
+            best, low = entry, entry.sequence + 1
+    return best
+
+
+async def _get(client: Client, stream: str, sequence: int, subject: str = "") -> Entry | None:
+    """The message at a sequence, or the next one of a subject."""
+    js = client.jetstream()
+    try:
+        if not subject:
+            return _entry(await js.get_msg(stream, sequence, direct=True))
+        return _entry(await js.get_msg(stream, sequence, subject, direct=True, next=True))
+    except NotFoundError:
+        return None
+
+
+def _entry(found: RawStreamMsg) -> Entry:
+    return Entry(
+        found.seq or 0,
+        found.subject or "",
+        found.data or b"",
+        (found.headers or {}).get("Nats-Msg-Id", ""),
+    )
+
+
+def _number(entry: Entry) -> int:
+    number = entry.id.rpartition(":")[2]
+    return int(number) if number.isdecimal() else 0

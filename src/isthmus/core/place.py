@@ -1,0 +1,37 @@
+"""Places in the bus streams of a region: how far a client has been given what they hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Place(NamedTuple):
+    """A batch of a stream that everything before counts of, and with ``through`` itself too.
+
+    Sequence 0 is before the first.
+    """
+
+    sequence: int = 0
+    id: str = ""
+    through: bool = True
+
+    @property
+    def after(self) -> int:
+        """The sequence after which the rest begins, where the place's sequence holds."""
+        return self.sequence if self.through else self.sequence - 1
+
+
+#: By origin.
+Places = dict[str, Place]
+
+
+class Owed(NamedTuple):
+    """A message that the client has not acknowledged, and where it stands in the bus."""
+
+    origin: str
+    sequence: int
+    id: str
+    #: Which message of the batch.
+    at: int
+    #: Under which it was sent; 0 if it was not yet.
+    packet_id: int = 0

@@ -1,0 +1,184 @@
+"""Feeds subscribers from this region's bus streams: in their order, after the commit, gap-free.
+
+Every gateway process follows the stream of its own region, so it does not matter which of them took
+a message in, and a gateway that loses its NATS for a while goes on where it was. The streams of
+other regions are followed only where some topics are delivered everywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from isthmus.adapters.nats import streams
+from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.clock import now_ms
+from isthmus.core import batch as batches
+from isthmus.core.batch import Batch, Message, batch_id
+from isthmus.core.place import Owed, Place, Places
+from isthmus.core.session import Granted
+from isthmus.errors import InputError, Unavailable
+from isthmus.wire.packets import Publish
+from isthmus.wire.topics import TopicTree, matches
+
+if TYPE_CHECKING:
+    from isthmus.gateway.connection import Connection
+
+_log = logging.getLogger(__name__)
+
+RETRY_S = 0.1
+
+#: A client's subscription, as the tree holds it.
+Subscriber = tuple["Connection", Granted]
+
+
+class Delivery:
+    """The subscribers of one process, and how far each stream has been delivered to them."""
+
+    def __init__(
+        self,
+        client: Client,
+        region: str,
+        peers: Sequence[str],
+        everywhere: Sequence[str],
+        take_items: Callable[[tuple[bytes, ...]], None],
+    ) -> None:
+        self._client = client
+        self._region = region
+        self._everywhere = tuple(everywhere)
+        self._take_items = take_items
+        self._subscribers: TopicTree[Subscriber] = TopicTree()
+        #: Followed, and up to where everything was delivered.
+        self.places: Places = {}
+        self.origins = (region, *peers)
+        self.followed = self.origins if everywhere else (region,)
+        #: Batches of this process that the stream has not shown yet: they need no decoding.
+        self._own: dict[str, Batch] = {}
+        self._known = asyncio.Event()
+
+    def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
+        self._subscribers.add(topic_filter, (connection, granted))
+
+    def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
+        self._subscribers.remove(topic_filter, (connection, granted))
+
+    def sent(self, batch: Batch) -> None:
+        """A batch of ours is on its way to the stream."""
+        self._own[batch_id(batch.writer, batch.number)] = batch
+
+    def forget(self, writer: str) -> None:
+        """A writer was given up: what became of its batches nobody knows."""
+        self._own = {name: each for name, each in self._own.items() if each.writer != writer}
+
+    async def known(self) -> None:
+        """Wait until it is known where the streams stood when this process began."""
+        await self._known.wait()
+
+    async def run(self) -> None:
+        """Deliver for ever, from what is stored after now."""
+        while len(self.places) < len(self.followed):
+            for origin in self.followed:
+                with contextlib.suppress(NatsError, TimeoutError):
+                    self.places[origin] = await end_of(self._client, origin)
+            await asyncio.sleep(0 if len(self.places) == len(self.followed) else RETRY_S)
+        self._known.set()
+        async with asyncio.TaskGroup() as group:
+            for origin in self.followed:
+                group.create_task(self._follow_for_ever(origin))
+
+    async def _follow_for_ever(self, origin: str) -> None:
+        # A stream that was wiped or restored ends this process: it begins again with what is there.
+        while True:
+            stream, after = streams.bus(origin), self.places[origin].sequence
+            try:
+                async for entries in follow(self._client, stream, after):
+                    for entry in entries:
+                        if self._take(origin, entry):
+                            # Who publishes and who is let in wait behind a large fan-out.
+                            await asyncio.sleep(0)
+            except Unavailable as error:
+                _log.info("bus", extra={"action": "follow-again", "reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+
+    def _take(self, origin: str, entry: Entry) -> bool:
+        """Deliver one batch; True if that may have taken time."""
+        batch = self._own.pop(entry.id, None)
+        is_delivered = False
+        try:
+            if batch is None:
+                # What nobody here listens to is not decoded.
+                self._take_items(batches.items_of(entry.payload))
+                batch = batches.decode(entry.payload) if self._subscribers else None
+            if batch is not None and self._subscribers:
+                self._deliver(origin, entry, batch)
+                is_delivered = True
+        except InputError as error:
+            extra = {"action": "bad-batch", "origin": origin, "reason": str(error)}
+            _log.error("a message of the bus cannot be read", extra=extra)
+        self.places[origin] = Place(entry.sequence, entry.id)
+        return is_delivered
+
+    def _deliver(self, origin: str, entry: Entry, batch: Batch) -> None:
+        now = now_ms()
+        is_remote = origin != self._region
+        for at, message in enumerate(batch.messages):
+            if is_remote and not self._is_everywhere(message.topic):
+                continue
+            publisher = batch.sources[message.source].client
+            for connection, granted in receivers(
+                self._subscribers, message.topic, publisher
+            ).items():
+                session = connection.session
+                # Who is behind is given this later, after what it missed.
+                if session is not None and origin not in connection.behind:
+                    qos = min(message.qos, granted.qos)
+                    owed = Owed(origin, entry.sequence, entry.id, at) if qos else None
+                    copy = copy_of(message, granted)
+                    connection.perform(session.deliver(copy, message.at_ms, now, owed))
+
+    def _is_everywhere(self, topic: str) -> bool:
+        return any(matches(each, topic) for each in self._everywhere)
+
+
+def receivers(
+    subscribers: TopicTree[Subscriber], topic: str, publisher: str
+) -> dict[Connection, Granted]:
+    """Who gets a message, and how.
+
+    A client whose filters overlap gets one copy, at the highest QoS it asked for.
+    """
+    found: dict[Connection, Granted] = {}
+    for connection, granted in subscribers.match(topic):
+        session = connection.session
+        # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
+        if granted.no_local and session is not None and session.client_id == publisher:
+            continue
+        found[connection] = max(granted, found.get(connection, granted))
+    return found
+
+
+def copy_of(message: Message, granted: Granted) -> Publish:
+    """What a subscriber gets of a message, at the lesser of both QoS."""
+    return Publish(
+        message.topic,
+        message.payload,
+        min(message.qos, granted.qos),
+        message.retain and granted.retain_as_published,
+        properties=message.properties,
+    )
+
+
+async def end_of(client: Client, origin: str) -> Place:
+    """The last batch that this region's copy of a stream has; raises NatsError, TimeoutError."""
+    js, stream = client.jetstream(), streams.bus(origin)
+    last = (await js.stream_info(stream)).state.last_seq
+    if not last:
+        return Place()
+    found = await js.get_msg(stream, last, direct=True)
+    return Place(last, (found.headers or {}).get("Nats-Msg-Id", ""))
