@@ -7,7 +7,7 @@ General layout, and the one direction in which imports go (tests/unit/test_impor
     adapters     one port each; import core, wire and ports
     gateway, region, director, device
                  thin services around the core; import core, wire, ports (and adapters to build)
-    local, fleet, drill, cli
+    local, fleet, drill, bench, cli
                  join services to adapters, start them, load them, take them away
 """
 

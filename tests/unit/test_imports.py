@@ -40,7 +40,7 @@ OURS = {
     "sim": {"core", "wire", "errors", "ports", "protocol"},
     "gateway": SERVICE | {"region"},
 }
-JOIN_EVERYTHING = {"local", "fleet", "drill", "cli", "testing", "__main__"}
+JOIN_EVERYTHING = {"local", "fleet", "drill", "bench", "cli", "testing", "__main__"}
 #: What a decision must not reach for: time and chance are arguments.
 NOT_IN_CORE = {"time", "random", "asyncio", "socket", "ssl", "os", "secrets", "threading", "uuid"}
 CLOCKS = {"now", "utcnow", "today"}

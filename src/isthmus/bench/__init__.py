@@ -1,0 +1,1 @@
+"""Benches: how fast real processes on this machine are, beside what else could be used."""

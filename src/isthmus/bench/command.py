@@ -1,0 +1,98 @@
+"""A bench from a request to an exit code: directories, progress, Ctrl-C, the report."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from isthmus.bench import metrics, report, rounds
+from isthmus.bench.machine import machine
+from isthmus.bench.metrics import Metric
+from isthmus.bench.rounds import Measured, Options
+from isthmus.bench.stand import Tools, find_mosquitto
+from isthmus.errors import InputError
+
+#: As a shell says it of Ctrl-C.
+INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is measured, and how often."""
+
+    only: tuple[str, ...] = ()
+    rounds: int = 3
+    seconds: float = 5.0
+    tools: Tools = field(default_factory=Tools)
+
+    def validate(self) -> None:
+        if self.rounds < 1:
+            raise InputError(f"--rounds is {self.rounds}", hint="1 or more")
+        if not self.seconds > 0:
+            raise InputError(f"--seconds is {self.seconds}", hint="a value above 0")
+
+
+def run(request: Request, *, as_json: bool) -> int:
+    """Measure, show the report, and return the exit code."""
+    request.validate()
+    console = Console(stderr=True, highlight=False)
+    broker = find_mosquitto()
+    chosen = choose(metrics.metrics(broker), request.only)
+    if broker is None:
+        console.print("mosquitto is not installed: no peer is measured. Try: apt install mosquitto")
+    description = machine(request.tools.nats_binary)
+    directory = Path(tempfile.mkdtemp("-isthmus"))
+    try:
+        measured = asyncio.run(_measure(chosen, request, directory, console))
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if measured is None:
+        console.print("interrupted; nothing is left running")
+        return INTERRUPTED
+    result: dict[str, Any] = report.build(description, measured)
+    if as_json:
+        sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
+    else:
+        report.show(Console(highlight=False), result)
+    return 0
+
+
+def choose(known: Sequence[Metric], only: Sequence[str]) -> list[Metric]:
+    """The metrics to measure; raises InputError for a name that there is not."""
+    names = [each.name for each in known]
+    for name in only:
+        if name not in names:
+            raise InputError(f"--only is {name!r}", hint="one of " + ", ".join(names))
+    return [each for each in known if not only or each.name in only]
+
+
+async def _measure(
+    chosen: Sequence[Metric], request: Request, directory: Path, console: Console
+) -> list[Measured] | None:
+    """Measure and tell how it goes; None if it was interrupted."""
+    began_s = time.monotonic()
+
+    def say(text: str) -> None:
+        console.print(f"[cyan]{time.monotonic() - began_s:6.1f} s[/]  {text}")
+
+    with console.status("") as status:
+        options = Options(
+            request.rounds, request.seconds, directory, request.tools, status.update, say
+        )
+        task = asyncio.create_task(rounds.measure(chosen, options))
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, task.cancel)
+        await asyncio.wait({task})
+    return None if task.cancelled() else task.result()

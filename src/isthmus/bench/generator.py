@@ -1,0 +1,39 @@
+"""The generator process: loads one server as a plan says, and writes down what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from isthmus.bench import plan as plans
+from isthmus.bench.connecting import connect
+from isthmus.bench.plan import Connecting, LoadPlan, Outcome, Publishing
+from isthmus.bench.publishing import publish
+from isthmus.bench.watch import Watch
+from isthmus.errors import IsthmusError
+
+
+async def run_generator(plan: LoadPlan, ready: Callable[[], None]) -> None:
+    """Run one plan to its end."""
+    ready()
+    try:
+        outcome = await _run(plan)
+    except* IsthmusError as errors:
+        outcome = Outcome(error=_first(errors))
+    plans.dump(Path(plan.outcome_file), outcome)
+
+
+async def _run(plan: LoadPlan) -> Outcome:
+    watch = Watch(plan.servers)
+    match plan.load:
+        case Publishing():
+            return await publish(plan, plan.load, watch)
+        case Connecting():
+            return await connect(plan, plan.load, watch)
+
+
+def _first(errors: BaseExceptionGroup[IsthmusError]) -> str:
+    first: BaseException = errors
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return str(first)

@@ -1,0 +1,47 @@
+"""What `isthmus bench gateway` measures: one entry per metric, each a load on one or two stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from isthmus.bench.plan import Connecting, Load, Outcome, Publishing
+from isthmus.bench.stand import Stand, isthmus, mosquitto
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two that are measured in turn."""
+
+    name: str
+    version: str
+    stand: Stand
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure."""
+
+    name: str
+    unit: str
+    load: Load
+    read: Callable[[Outcome], float]
+    ours: Stand
+    peer: Side | None = None
+    #: Digits after the point.
+    digits: int = 0
+
+
+def metrics(broker: tuple[str, str] | None) -> list[Metric]:
+    """All of them; ``broker`` is Mosquitto's binary and version, where there is one."""
+    peer = Side("mosquitto", broker[1], mosquitto(broker[0])) if broker else None
+    one, two = isthmus("eu"), isthmus("eu", "us")
+
+    def per_s(outcome: Outcome) -> float:
+        return outcome.per_s
+
+    return [
+        Metric("qos1_durable_per_s", "acknowledged/s", Publishing(), per_s, one, peer),
+        Metric("qos1_two_regions_per_s", "acknowledged/s", Publishing(), per_s, two),
+        Metric("connects_per_s", "connects/s", Connecting(), per_s, one, peer),
+    ]

@@ -1,0 +1,126 @@
+"""What a generator process is told, and what it answers, each as one JSON file.
+
+The same plan drives a gateway of ours and a peer: it says where a server is and what to do to it,
+and nothing about what the server is.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from isthmus.errors import ConfigError, Unavailable
+
+T = TypeVar("T")
+
+
+class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A JSON object: an unknown or mistyped field is an error that names it."""
+
+
+class Client(_Part, frozen=True, kw_only=True):
+    """One client. ``certificate`` and ``key`` are PEM files."""
+
+    client_id: str
+    certificate: str
+    key: str
+    #: Where it publishes.
+    topic: str
+
+
+class Publishing(_Part, frozen=True, kw_only=True, tag="publishing"):
+    """Every client publishes at QoS 1 as fast as it is answered."""
+
+    payload_bytes: int = 200
+    #: Publishes of one client that may be unanswered.
+    window: int = 80
+
+
+class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
+    """Clients connect and leave, again and again."""
+
+    #: Clients that do so side by side.
+    at_once: int = 32
+
+
+Load = Publishing | Connecting
+
+
+class LoadPlan(_Part, frozen=True, kw_only=True):
+    """What one generator process does."""
+
+    host: str
+    port: int
+    #: What the server's certificate is verified for.
+    hostname: str
+    ca_file: str
+    clients: tuple[Client, ...]
+    load: Load
+    #: Seconds that are measured, and seconds of the same load before them that are not.
+    seconds: float
+    warm_up_s: float
+    #: Process ids of the servers by name: whose CPU time is read around what is measured.
+    servers: dict[str, int]
+    #: Local addresses that connections come from in turn; none: the one that the system picks.
+    sources: tuple[str, ...] = ()
+    outcome_file: str
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        if not self.clients:
+            raise ConfigError("clients is empty", hint="list at least one")
+        for name in ("seconds", "warm_up_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
+        if isinstance(self.load, Publishing) and not 2 <= self.load.window <= 0xFFFF:
+            raise ConfigError(f"window is {self.load.window}", hint="2 to 65535")
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """What a generator saw."""
+
+    #: What was counted in the measured time, and how long that was.
+    count: int = 0
+    seconds: float = 0.0
+    #: Publishes that were acknowledged in the whole run, warm-up and end included.
+    acknowledged: int = 0
+    #: CPU seconds per second: of the generator, of each server, and of all else on the machine.
+    generator_cpu: float = 0.0
+    server_cpu: dict[str, float] = {}
+    other_cpu: float = 0.0
+    #: What went wrong; nothing else here counts then.
+    error: str = ""
+
+    @property
+    def per_s(self) -> float:
+        return self.count / self.seconds if self.seconds else 0.0
+
+
+def load(path: Path) -> LoadPlan:
+    """Read a plan; raises ConfigError that names the file, the field and the value."""
+    try:
+        plan = msgspec.json.decode(path.read_bytes(), type=LoadPlan)
+        plan.validate()
+    except OSError as error:
+        hint = "name it with --plan FILE"
+        raise ConfigError(f"{path}: {error.strerror}", hint=hint) from None
+    except msgspec.DecodeError as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error.args[0]}", hint=error.hint) from None
+    return plan
+
+
+def dump(path: Path, value: LoadPlan | Outcome) -> None:
+    """Write a plan or an outcome."""
+    path.write_bytes(msgspec.json.encode(value) + b"\n")
+
+
+def read_outcome(path: Path) -> Outcome:
+    """Read what a generator answered; raises Unavailable if it could not do its work."""
+    outcome = msgspec.json.decode(path.read_bytes(), type=Outcome)
+    if outcome.error:
+        raise Unavailable(outcome.error)
+    return outcome

@@ -1,0 +1,97 @@
+"""The report of a bench: one object for machines, a table for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import median
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from isthmus.bench.metrics import Metric
+from isthmus.bench.plan import Outcome
+from isthmus.bench.rounds import Measured
+
+
+def build(machine: dict[str, Any], measured: Sequence[Measured]) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    return {
+        "bench": "gateway",
+        "machine": machine,
+        "results": [_result(each) for each in measured],
+    }
+
+
+def _result(measured: Measured) -> dict[str, Any]:
+    metric = measured.metric
+    result = {"metric": metric.name, "unit": metric.unit, **_figures(metric, measured.ours)}
+    if metric.peer:
+        peer = _figures(metric, measured.peer)
+        result["peer"] = {"name": metric.peer.name, "version": metric.peer.version, **peer}
+        result["ratio"] = round(result["value"] / peer["value"], 3)
+    return result
+
+
+def _figures(metric: Metric, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    # Without digits, round() makes an integer.
+    digits = metric.digits or None
+    rounds = [round(metric.read(each), digits) for each in outcomes]
+    names = outcomes[0].server_cpu
+    return {
+        "value": round(median(rounds), digits),
+        "rounds": rounds,
+        "generator_cpu": round(median(each.generator_cpu for each in outcomes), 2),
+        "other_cpu": round(median(each.other_cpu for each in outcomes), 2),
+        "server_cpu": {
+            name: round(median(each.server_cpu[name] for each in outcomes), 2) for name in names
+        },
+        "server_cpu_ms_per_1000": {
+            name: round(median(each.server_cpu[name] / each.per_s * 1e6 for each in outcomes), 2)
+            for name in names
+        },
+    }
+
+
+def show(console: Console, report: dict[str, Any]) -> None:
+    """The figures, who used the CPUs for them, and what they were measured on."""
+    machine = report["machine"]
+    figures = _table("metric", "value", "rounds", "peer", "ratio")
+    cpu = _table("CPUs used", "generator", "servers", "others", "servers, ms per 1,000")
+    for result in report["results"]:
+        peer = result.get("peer")
+        figures.add_row(
+            result["metric"],
+            f"{result['value']:,}",
+            f"{min(result['rounds']):,} .. {max(result['rounds']):,}",
+            f"{peer['name']} {peer['value']:,}" if peer else "",
+            f"{result['ratio']:.2f}" if peer else "",
+        )
+        cpu.add_row(result["metric"], *_cpu(result))
+        if peer:
+            cpu.add_row(f"  {peer['name']}", *_cpu(peer))
+    console.print(figures)
+    console.print()
+    console.print(cpu)
+    console.print(
+        f"\n{machine['cpus']} x {machine['cpu_model']}, {machine['memory_bytes'] >> 30} GiB,"
+        f" {machine['kernel']}, Python {machine['python']}, isthmus {machine['isthmus']},"
+        f" nats-server {machine['nats_server']}; servers and generator share it."
+    )
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    for name in others:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _cpu(figures: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        f"{figures['generator_cpu']:.2f}",
+        f"{sum(figures['server_cpu'].values()):.2f}",
+        f"{figures['other_cpu']:.2f}",
+        f"{sum(figures['server_cpu_ms_per_1000'].values()):,.1f}",
+    )

@@ -1,0 +1,73 @@
+"""Measures metrics, a round after another, ours and the peer's in turn."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from isthmus.bench.metrics import Metric
+from isthmus.bench.plan import Outcome
+from isthmus.bench.stand import Stand, Tools, generate
+from isthmus.errors import Unavailable
+
+
+@dataclass(slots=True)
+class Measured:
+    """The outcomes of one metric, a list per side."""
+
+    metric: Metric
+    ours: list[Outcome] = field(default_factory=list)
+    peer: list[Outcome] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How long, how often, and where."""
+
+    rounds: int
+    seconds: float
+    directory: Path
+    tools: Tools
+    #: Hears what is being done, and what came of it.
+    doing: Callable[[str], None]
+    say: Callable[[str], None]
+
+
+async def measure(metrics: Sequence[Metric], options: Options) -> list[Measured]:
+    """Measure every metric in every round."""
+    return [await _measure(metric, options) for metric in metrics]
+
+
+async def _measure(metric: Metric, options: Options) -> Measured:
+    measured = Measured(metric)
+    sides = [("isthmus", metric.ours, measured.ours)]
+    if metric.peer:
+        sides.append((metric.peer.name, metric.peer.stand, measured.peer))
+    for number in range(1, options.rounds + 1):
+        for name, stand, outcomes in sides:
+            where = f"{metric.name}, round {number} of {options.rounds}: {name}"
+            try:
+                outcome = await _turn(metric, stand, options, where)
+            except Unavailable as error:
+                raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
+            outcomes.append(outcome)
+            options.say(f"{where} {metric.read(outcome):,.{metric.digits}f} {metric.unit}")
+    return measured
+
+
+async def _turn(metric: Metric, stand: Stand, options: Options, where: str) -> Outcome:
+    directory = options.directory / "turn"
+    options.doing(f"{where} starts")
+    try:
+        async with stand(directory, options.tools) as target:
+            options.doing(f"{where} is measured for {options.seconds:g} s")
+            outcome = await generate(
+                target, metric.load, options.seconds, options.directory, options.tools
+            )
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+    if not outcome.count:
+        raise Unavailable(f"nothing was counted within {options.seconds:g} s")
+    return outcome

@@ -1,0 +1,68 @@
+"""`isthmus bench`: how fast it is, beside a peer that is measured in the same run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from isthmus import process
+from isthmus.cli.options import NatsServer
+
+bench_app = typer.Typer(
+    help="How fast it is, beside a peer that is measured in the same run.", no_args_is_help=True
+)
+
+
+@bench_app.callback()
+def _bench() -> None:
+    """How fast it is, beside a peer that is measured in the same run."""
+
+
+@bench_app.command("gateway")
+def gateway(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    nats: NatsServer = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure the gateway: publishes that are kept, handshakes, delays.
+
+    Every turn starts servers of its own, as `isthmus up` would, with mutual TLS, policies and a
+    bus that is fsynced, and loads them from one process of ours on the same machine. Where
+    mosquitto is installed it is measured in turn with us, under the same load, with mutual TLS and
+    the persistence that it has by default, but without policies. A value is the median of the
+    rounds; ratio is ours over the peer's.
+
+    - `qos1_durable_per_s`: acknowledged QoS 1 publishes of 200 bytes over 50 connections, 80 of
+      each unanswered at most. One region, so its disk has what is acknowledged. Mosquitto has it
+      in memory.
+    - `qos1_two_regions_per_s`: the same, and the disks of two regions have what is acknowledged.
+    - `connects_per_s`: full handshakes with CONNECT and CONNACK, 32 at once.
+
+    `generator_cpu` and `server_cpu` are CPU seconds per second: where they add up to the machine's
+    CPUs, the machine was the limit.
+    """
+    from isthmus.bench.command import Request, run
+    from isthmus.bench.stand import Tools
+
+    request = Request(tuple(only or ()), rounds, seconds, Tools(nats))
+    raise typer.Exit(run(request, as_json=as_json))
+
+
+@bench_app.command("load", hidden=True)
+def load(
+    plan: Annotated[Path, typer.Option(help="What to load and how, as JSON; a bench writes one.")],
+    leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
+) -> None:
+    """Load one server as a plan says."""
+    from isthmus.bench import plan as plans
+    from isthmus.bench.generator import run_generator
+
+    process.log_to_stderr()
+    settings = plans.load(plan)
+    raise typer.Exit(process.run(lambda: run_generator(settings, process.say_ready), leash=leash))

@@ -1,0 +1,160 @@
+"""What `isthmus bench` prints, and what it says of wrong arguments and plans."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from isthmus.bench import plan as plans
+from isthmus.bench import report
+from isthmus.bench.command import Request, choose
+from isthmus.bench.metrics import metrics
+from isthmus.bench.plan import Client, LoadPlan, Outcome, Publishing
+from isthmus.bench.rounds import Measured
+from isthmus.errors import ConfigError, InputError, Unavailable
+
+MACHINE = {
+    "cpus": 2,
+    "cpu_model": "a CPU",
+    "memory_bytes": 8 << 30,
+    "kernel": "Linux 6",
+    "python": "3.11",
+    "isthmus": "0.1.0",
+    "nats_server": "2.11.0",
+    "load_before": 0.1,
+}
+
+
+def outcome(count: int, **servers: float) -> Outcome:
+    return Outcome(count=count, seconds=2.0, generator_cpu=0.5, server_cpu=servers, other_cpu=0.25)
+
+
+def measured() -> list[Measured]:
+    with_peer, without = metrics(("/usr/sbin/mosquitto", "2.0.11"))[:2]
+    return [
+        Measured(
+            with_peer,
+            [outcome(2_000, gateway=1.0, nats=0.5), outcome(6_000, gateway=1.5, nats=0.5)],
+            [outcome(8_000, mosquitto=0.9), outcome(8_000, mosquitto=0.9)],
+        ),
+        Measured(without, [outcome(1_001, gateway=1.0), outcome(999, gateway=1.0)]),
+    ]
+
+
+def test_the_report_is_the_contract():
+    result: dict[str, Any] = report.build(MACHINE, measured())
+    assert set(result) == {"bench", "machine", "results"}
+    assert (result["bench"], result["machine"]) == ("gateway", MACHINE)
+    assert result["results"][0] == {
+        "metric": "qos1_durable_per_s",
+        "unit": "acknowledged/s",
+        "value": 2000,
+        "rounds": [1000, 3000],
+        "generator_cpu": 0.5,
+        "other_cpu": 0.25,
+        "server_cpu": {"gateway": 1.25, "nats": 0.5},
+        "server_cpu_ms_per_1000": {"gateway": 750.0, "nats": 333.33},
+        "peer": {
+            "name": "mosquitto",
+            "version": "2.0.11",
+            "value": 4000,
+            "rounds": [4000, 4000],
+            "generator_cpu": 0.5,
+            "other_cpu": 0.25,
+            "server_cpu": {"mosquitto": 0.9},
+            "server_cpu_ms_per_1000": {"mosquitto": 225.0},
+        },
+        "ratio": 0.5,
+    }
+    assert not {"peer", "ratio"} & set(result["results"][1])
+
+
+def test_the_table_has_every_figure():
+    screen = io.StringIO()
+    report.show(Console(file=screen, width=100), report.build(MACHINE, measured()))
+    for text in ("qos1_durable_per_s", "1,000 .. 3,000", "mosquitto 4,000", "0.50", "2 x a CPU"):
+        assert text in screen.getvalue()
+
+
+def test_without_mosquitto_nothing_has_a_peer():
+    names = [each.name for each in metrics(None)]
+    assert names == [each.name for each in metrics(("/usr/sbin/mosquitto", "2.0.11"))]
+    assert [each.peer for each in metrics(None)] == [None] * len(names)
+
+
+def test_only_measures_what_is_named_in_the_order_of_the_list():
+    known = metrics(None)
+    chosen = choose(known, ["connects_per_s", "qos1_durable_per_s"])
+    assert [each.name for each in chosen] == ["qos1_durable_per_s", "connects_per_s"]
+    assert choose(known, []) == known
+
+
+def test_a_metric_that_there_is_not_is_named():
+    with pytest.raises(InputError, match=r"'fast'\nTry: one of qos1_durable_per_s, "):
+        choose(metrics(None), ["fast"])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [({"rounds": 0}, "--rounds is 0"), ({"seconds": 0.0}, "--seconds is 0.0")],
+)
+def test_arguments_that_measure_nothing_are_refused(wrong, said):
+    with pytest.raises(InputError, match=said):
+        Request(**wrong).validate()
+
+
+# Plans
+
+
+def make_plan(**changes: Any) -> LoadPlan:
+    values: dict[str, Any] = {
+        "host": "127.0.0.1",
+        "port": 8883,
+        "hostname": "eu.iot.isthmus.test",
+        "ca_file": "ca.pem",
+        "clients": (Client(client_id="a", certificate="a.pem", key="a.key", topic="t/a"),),
+        "load": Publishing(),
+        "seconds": 1.0,
+        "warm_up_s": 1.0,
+        "servers": {"gateway": 17},
+        "outcome_file": "outcome.json",
+    }
+    return LoadPlan(**{**values, **changes})
+
+
+def test_a_plan_comes_back_as_it_was_written(tmp_path):
+    plans.dump(tmp_path / "plan.json", make_plan())
+    assert plans.load(tmp_path / "plan.json") == make_plan()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clients": ()}, "plan.json: clients is empty"),
+        ({"seconds": 0.0}, "plan.json: seconds is 0.0"),
+        ({"load": Publishing(window=1)}, "plan.json: window is 1"),
+    ],
+)
+def test_a_wrong_plan_names_the_field(tmp_path, changes, said):
+    plans.dump(tmp_path / "plan.json", make_plan(**changes))
+    with pytest.raises(ConfigError, match=said):
+        plans.load(tmp_path / "plan.json")
+
+
+def test_a_plan_that_is_none_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="--plan FILE"):
+        plans.load(tmp_path / "plan.json")
+    (tmp_path / "plan.json").write_text('{"host": 3}')
+    with pytest.raises(ConfigError, match=r"plan.json: Expected `str`.*host"):
+        plans.load(tmp_path / "plan.json")
+
+
+def test_what_a_generator_could_not_do_is_an_error(tmp_path):
+    plans.dump(tmp_path / "outcome.json", Outcome(error="a: the server closed the connection"))
+    with pytest.raises(Unavailable, match="a: the server closed"):
+        plans.read_outcome(tmp_path / "outcome.json")
+    plans.dump(tmp_path / "outcome.json", outcome(3, gateway=1.0))
+    assert plans.read_outcome(tmp_path / "outcome.json") == outcome(3, gateway=1.0)
