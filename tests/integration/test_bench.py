@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 from regions import until
 
-from isthmus.bench.stand import find_mosquitto
+from isthmus.bench.mosquitto import find_mosquitto
 
 FIGURES = {"value", "rounds", "generator_cpu", "other_cpu", "server_cpu", "server_cpu_ms_per_1000"}
 

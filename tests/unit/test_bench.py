@@ -12,7 +12,7 @@ from isthmus.bench import plan as plans
 from isthmus.bench import report
 from isthmus.bench.command import Request, choose
 from isthmus.bench.metrics import metrics
-from isthmus.bench.plan import Client, LoadPlan, Outcome, Publishing
+from isthmus.bench.plan import Client, LoadPlan, Offering, Outcome, Publishing
 from isthmus.bench.rounds import Measured
 from isthmus.errors import ConfigError, InputError, Unavailable
 
@@ -24,6 +24,7 @@ MACHINE = {
     "python": "3.11",
     "isthmus": "0.1.0",
     "nats_server": "2.11.0",
+    "fsync_ms": {"p50": 1.5, "p95": 2.0, "p99": 2.5, "max": 3.0},
     "load_before": 0.1,
 }
 
@@ -33,7 +34,8 @@ def outcome(count: int, **servers: float) -> Outcome:
 
 
 def measured() -> list[Measured]:
-    with_peer, without = metrics(("/usr/sbin/mosquitto", "2.0.11"))[:2]
+    known = {each.name: each for each in metrics(("/usr/sbin/mosquitto", "2.0.11"))}
+    with_peer, without = known["qos1_durable_per_s"], known["qos1_two_regions_per_s"]
     return [
         Measured(
             with_peer,
@@ -70,6 +72,23 @@ def test_the_report_is_the_contract():
         "ratio": 0.5,
     }
     assert not {"peer", "ratio"} & set(result["results"][1])
+
+
+def test_a_delay_is_reported_with_what_is_behind_it():
+    (metric,) = (each for each in metrics(None) if each.name == "puback_p99_ms")
+    rounds = [
+        Outcome(
+            count=100,
+            seconds=1.0,
+            latency_ms={"p50": p99 / 2, "p99": p99},
+            late_ms={"p50": 0.5, "p99": 1.0},
+        )
+        for p99 in (7.04, 9.06, 8.05)
+    ]
+    (result,) = report.build(MACHINE, [Measured(metric, rounds)])["results"]
+    assert (result["value"], result["rounds"]) == (8.1, [7.0, 9.1, 8.1])
+    assert result["latency_ms"] == {"p50": 4.03, "p99": 8.05}
+    assert result["late_ms"] == {"p50": 0.5, "p99": 1.0}
 
 
 def test_the_table_has_every_figure():
@@ -136,6 +155,7 @@ def test_a_plan_comes_back_as_it_was_written(tmp_path):
         ({"clients": ()}, "plan.json: clients is empty"),
         ({"seconds": 0.0}, "plan.json: seconds is 0.0"),
         ({"load": Publishing(window=1)}, "plan.json: window is 1"),
+        ({"load": Offering(per_s=0)}, "plan.json: per_s is 0"),
     ],
 )
 def test_a_wrong_plan_names_the_field(tmp_path, changes, said):

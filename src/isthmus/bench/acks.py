@@ -6,19 +6,26 @@ what must come is known byte by byte, and is compared as a whole instead of bein
 
 from __future__ import annotations
 
+from functools import cache
+
 from isthmus.errors import BrokenInvariant
 from isthmus.wire.mqtt3_encode import encode_puback
 
 PUBACK_BYTES = 4
 
 
+@cache
+def _two_rounds(ids: int) -> bytes:
+    """Two, so that every piece of up to a round is one slice."""
+    return b"".join(encode_puback(each + 1) for each in range(ids)) * 2
+
+
 class AckReader:
     """The PUBACKs of one connection, whose packet ids go round from 1 to ``ids``."""
 
     def __init__(self, ids: int) -> None:
-        self._round = b"".join(encode_puback(each + 1) for each in range(ids))
-        #: Twice, so that every piece of up to a round is one slice of it.
-        self._expected = self._round * 2
+        self._round_bytes = ids * PUBACK_BYTES
+        self._expected = _two_rounds(ids)
         self._at = 0
         self._received = 0
         #: Publishes sent; whoever sends counts them here.
@@ -43,7 +50,7 @@ class AckReader:
         if data != self._expected[self._at : end]:
             raise BrokenInvariant(f"not the next PUBACKs: {self._difference(data)}")
         self._received += len(data)
-        self._at = end % len(self._round)
+        self._at = end % self._round_bytes
         if self.acked > self.sent:
             raise BrokenInvariant(f"{self.acked} PUBACKs for {self.sent} publishes")
         return self.acked - before

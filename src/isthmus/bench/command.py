@@ -19,8 +19,9 @@ from rich.console import Console
 from isthmus.bench import metrics, report, rounds
 from isthmus.bench.machine import machine
 from isthmus.bench.metrics import Metric
+from isthmus.bench.mosquitto import find_mosquitto
 from isthmus.bench.rounds import Measured, Options
-from isthmus.bench.stand import Tools, find_mosquitto
+from isthmus.bench.stand import Tools
 from isthmus.errors import InputError
 
 #: As a shell says it of Ctrl-C.
@@ -51,9 +52,9 @@ def run(request: Request, *, as_json: bool) -> int:
     chosen = choose(metrics.metrics(broker), request.only)
     if broker is None:
         console.print("mosquitto is not installed: no peer is measured. Try: apt install mosquitto")
-    description = machine(request.tools.nats_binary)
     directory = Path(tempfile.mkdtemp("-isthmus"))
     try:
+        description = machine(request.tools.nats_binary, directory)
         measured = asyncio.run(_measure(chosen, request, directory, console))
     finally:
         shutil.rmtree(directory, ignore_errors=True)

@@ -43,10 +43,4 @@ async def connect(plan: LoadPlan, load: Connecting, watch: Watch) -> Outcome:
         count = measuring.result()
     finally:
         await end([*tasks, measuring])
-    return Outcome(
-        count=count,
-        seconds=watch.seconds,
-        generator_cpu=watch.generator_cpu,
-        server_cpu=watch.server_cpu,
-        other_cpu=watch.other_cpu,
-    )
+    return Outcome(count=count, **watch.figures())

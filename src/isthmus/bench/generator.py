@@ -7,7 +7,8 @@ from pathlib import Path
 
 from isthmus.bench import plan as plans
 from isthmus.bench.connecting import connect
-from isthmus.bench.plan import Connecting, LoadPlan, Outcome, Publishing
+from isthmus.bench.offering import offer
+from isthmus.bench.plan import Connecting, LoadPlan, Offering, Outcome, Publishing
 from isthmus.bench.publishing import publish
 from isthmus.bench.watch import Watch
 from isthmus.errors import IsthmusError
@@ -28,6 +29,8 @@ async def _run(plan: LoadPlan) -> Outcome:
     match plan.load:
         case Publishing():
             return await publish(plan, plan.load, watch)
+        case Offering():
+            return await offer(plan, plan.load, watch)
         case Connecting():
             return await connect(plan, plan.load, watch)
 

@@ -6,17 +6,23 @@ import os
 import platform
 import re
 import subprocess
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from isthmus import __version__
+from isthmus.bench.percentiles import percentiles
+from isthmus.clock import monotonic_s
 from isthmus.local import nats_server
 
+#: Writes that are timed, each as long as a small batch.
+FSYNCS, FSYNC_BYTES = 50, 4_096
 
-def machine(nats_binary: Path | None) -> dict[str, Any]:
-    """CPUs, memory, kernel, and the versions of what runs."""
+
+def machine(nats_binary: Path | None, directory: Path) -> dict[str, Any]:
+    """CPUs, memory, the disk of a directory, kernel, and the versions of what runs."""
     binary = nats_server.find_binary(nats_binary)
     said = subprocess.run([str(binary), "--version"], capture_output=True, text=True, timeout=10)
     version = re.search(r"\bv(\d\S*)", said.stdout)
@@ -28,9 +34,23 @@ def machine(nats_binary: Path | None) -> dict[str, Any]:
         "python": platform.python_version(),
         "isthmus": __version__,
         "nats_server": version[1] if version else "",
+        #: Of the disk that servers write to: nothing durable is acknowledged sooner.
+        "fsync_ms": {name: round(each, 2) for name, each in _fsync_ms(directory).items()},
         #: Load of the last minute when the bench began: what else this machine was doing.
         "load_before": round(os.getloadavg()[0], 2),
     }
+
+
+def _fsync_ms(directory: Path) -> dict[str, float]:
+    took_ms = []
+    with tempfile.TemporaryFile(dir=directory) as file:
+        for _ in range(FSYNCS):
+            file.write(bytes(FSYNC_BYTES))
+            file.flush()
+            began_s = monotonic_s()
+            os.fsync(file.fileno())
+            took_ms.append((monotonic_s() - began_s) * 1000)
+    return percentiles(took_ms)
 
 
 def _cpu_model() -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from isthmus.bench.plan import Connecting, Load, Outcome, Publishing
-from isthmus.bench.stand import Stand, isthmus, mosquitto
+from isthmus.bench.mosquitto import mosquitto
+from isthmus.bench.plan import Connecting, Load, Offering, Outcome, Publishing
+from isthmus.bench.regions import isthmus
+from isthmus.bench.stand import Stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,12 @@ def metrics(broker: tuple[str, str] | None) -> list[Metric]:
     def per_s(outcome: Outcome) -> float:
         return outcome.per_s
 
+    def p99_ms(outcome: Outcome) -> float:
+        return outcome.latency_ms["p99"]
+
     return [
         Metric("qos1_durable_per_s", "acknowledged/s", Publishing(), per_s, one, peer),
         Metric("qos1_two_regions_per_s", "acknowledged/s", Publishing(), per_s, two),
+        Metric("puback_p99_ms", "ms", Offering(per_s=5_000), p99_ms, two, digits=1),
         Metric("connects_per_s", "connects/s", Connecting(), per_s, one, peer),
     ]

@@ -38,6 +38,14 @@ class Publishing(_Part, frozen=True, kw_only=True, tag="publishing"):
     window: int = 80
 
 
+class Offering(_Part, frozen=True, kw_only=True, tag="offering"):
+    """Clients publish at QoS 1 at a rate that no answer slows down."""
+
+    #: Of all clients together.
+    per_s: float
+    payload_bytes: int = 200
+
+
 class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
     """Clients connect and leave, again and again."""
 
@@ -45,7 +53,7 @@ class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
     at_once: int = 32
 
 
-Load = Publishing | Connecting
+Load = Publishing | Offering | Connecting
 
 
 class LoadPlan(_Part, frozen=True, kw_only=True):
@@ -76,6 +84,8 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
         if isinstance(self.load, Publishing) and not 2 <= self.load.window <= 0xFFFF:
             raise ConfigError(f"window is {self.load.window}", hint="2 to 65535")
+        if isinstance(self.load, Offering) and not self.load.per_s > 0:
+            raise ConfigError(f"per_s is {self.load.per_s}", hint="a value above 0")
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +100,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     generator_cpu: float = 0.0
     server_cpu: dict[str, float] = {}
     other_cpu: float = 0.0
+    #: From when a publish was due until it was acknowledged: p50, p95, p99, max.
+    latency_ms: dict[str, float] = {}
+    #: Of that, from when it was due until the generator wrote it.
+    late_ms: dict[str, float] = {}
     #: What went wrong; nothing else here counts then.
     error: str = ""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -37,20 +37,28 @@ def _figures(metric: Metric, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     # Without digits, round() makes an integer.
     digits = metric.digits or None
     rounds = [round(metric.read(each), digits) for each in outcomes]
-    names = outcomes[0].server_cpu
-    return {
+    figures = {
         "value": round(median(rounds), digits),
         "rounds": rounds,
         "generator_cpu": round(median(each.generator_cpu for each in outcomes), 2),
         "other_cpu": round(median(each.other_cpu for each in outcomes), 2),
-        "server_cpu": {
-            name: round(median(each.server_cpu[name] for each in outcomes), 2) for name in names
-        },
-        "server_cpu_ms_per_1000": {
-            name: round(median(each.server_cpu[name] / each.per_s * 1e6 for each in outcomes), 2)
-            for name in names
-        },
+        "server_cpu": _medians([each.server_cpu for each in outcomes], 2),
+        "server_cpu_ms_per_1000": _medians([_ms_per_1000(each) for each in outcomes], 2),
     }
+    for name in ("latency_ms", "late_ms"):
+        if getattr(outcomes[0], name):
+            figures[name] = _medians([getattr(each, name) for each in outcomes], 2)
+    return figures
+
+
+def _ms_per_1000(outcome: Outcome) -> dict[str, float]:
+    """Milliseconds of CPU that each server took for a thousand of what was counted."""
+    return {name: cpu / outcome.per_s * 1e6 for name, cpu in outcome.server_cpu.items()}
+
+
+def _medians(outcomes: Sequence[Mapping[str, float]], digits: int) -> dict[str, float]:
+    """Of each name, the median over the rounds."""
+    return {name: round(median(each[name] for each in outcomes), digits) for name in outcomes[0]}
 
 
 def show(console: Console, report: dict[str, Any]) -> None:
@@ -75,6 +83,7 @@ def show(console: Console, report: dict[str, Any]) -> None:
     console.print(cpu)
     console.print(
         f"\n{machine['cpus']} x {machine['cpu_model']}, {machine['memory_bytes'] >> 30} GiB,"
+        f" fsync in {machine['fsync_ms']['p50']} ms (p99 {machine['fsync_ms']['p99']}),"
         f" {machine['kernel']}, Python {machine['python']}, isthmus {machine['isthmus']},"
         f" nats-server {machine['nats_server']}; servers and generator share it."
     )

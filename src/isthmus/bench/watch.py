@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import psutil
 
 from isthmus.clock import monotonic_s
 from isthmus.errors import Unavailable
+
+
+class Used(TypedDict):
+    """Fields of an outcome: seconds, and CPU seconds in each of them."""
+
+    seconds: float
+    generator_cpu: float
+    server_cpu: dict[str, float]
+    other_cpu: float
 
 
 class Watch:
@@ -38,6 +47,15 @@ class Watch:
         }
         ours = self.generator_cpu + sum(self.server_cpu.values())
         self.other_cpu = max(0.0, (after.machine - before.machine) / self.seconds - ours)
+
+    def figures(self) -> Used:
+        """What an outcome says of it."""
+        return Used(
+            seconds=self.seconds,
+            generator_cpu=self.generator_cpu,
+            server_cpu=self.server_cpu,
+            other_cpu=self.other_cpu,
+        )
 
     def _read(self) -> _Clocks:
         try:

@@ -42,6 +42,9 @@ def gateway(
       each unanswered at most. One region, so its disk has what is acknowledged. Mosquitto has it
       in memory.
     - `qos1_two_regions_per_s`: the same, and the disks of two regions have what is acknowledged.
+    - `puback_p99_ms`: at an offered 5,000/s with two regions, the time until PUBACK that one in a
+      hundred exceeds. It counts from when a publish was due, so a stall is charged for everybody
+      who had to wait. Not below what `fsync_ms` says of the disk.
     - `connects_per_s`: full handshakes with CONNECT and CONNACK, 32 at once.
 
     `generator_cpu` and `server_cpu` are CPU seconds per second: where they add up to the machine's

@@ -1,0 +1,115 @@
+"""Regions of ours, as a stand for a bench.
+
+Regions run without their sites: under full load on one machine, observers that share it would
+rightly find it sick and move the clients elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from isthmus.bench.plan import Outcome
+from isthmus.bench.stand import SOURCES, Stand, Target, Tools, client, names
+from isthmus.errors import BrokenInvariant, Unavailable
+from isthmus.local import bring_up
+from isthmus.local.operator import Operator
+from isthmus.local.system import LocalSystem, Settings
+
+POLL_S = 0.05
+OPEN_WITHIN_S = 60.0
+#: A gateway tells its figures every second.
+COUNTED_WITHIN_S = 10.0
+
+
+def isthmus(*regions: str) -> Stand:
+    """Regions as `isthmus up` starts them, devices registered in the first one."""
+
+    @asynccontextmanager
+    async def stand(directory: Path, tools: Tools) -> AsyncIterator[Target]:
+        ended: list[str] = []
+        settings = Settings(
+            directory, regions, nats_binary=tools.nats_binary, launcher=tools.launcher
+        )
+        system = LocalSystem(settings, random.Random(), ended.append)
+        try:
+            async with Operator(system) as operator:
+                await asyncio.gather(*(system.start_region(region) for region in regions))
+                devices = [bring_up.device(system, name, {}) for name in names()]
+                await bring_up.register_all(operator, regions[0], devices, lambda _: None)
+                await _until_open(operator, regions)
+                yield _target(system, operator, ended)
+        finally:
+            await system.stop()
+
+    return stand
+
+
+def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Target:
+    home = system.settings.regions[0]
+    address = system.address(home)
+
+    async def check(outcome: Outcome) -> None:
+        if ended:
+            raise Unavailable(f"a server ended while it was measured: {ended[0]}")
+        await _check_counts(operator, system.settings.regions, outcome)
+
+    return Target(
+        host=address.host,
+        port=address.ports["mqtt"],
+        hostname=system.hostname(home),
+        ca_file=system.pki.ca_file,
+        clients=tuple(client(name, system.pki.device(name)) for name in names()),
+        servers=system.pids(),
+        sources=() if system.shared_host else SOURCES,
+        check=check,
+    )
+
+
+async def _until_open(operator: Operator, regions: Sequence[str]) -> None:
+    """Wait until gateways admit, and every region has a second one where there is one."""
+    closed = list(regions)
+    try:
+        async with asyncio.timeout(OPEN_WITHIN_S):
+            while True:
+                closed = [each for each in regions if not _is_open(await operator.status(each))]
+                if not closed:
+                    return
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        reason = f"{', '.join(closed)} admits nobody after {OPEN_WITHIN_S:.0f} s"
+        raise Unavailable(reason) from None
+
+
+def _is_open(status: dict[str, Any]) -> bool:
+    gateways = status["gateways"]
+    is_level = all(each["position"] >= status["log_position"] for each in gateways)
+    is_open = all(each["admission"] == "open" for each in gateways)
+    return bool(gateways) and is_open and is_level and not (status["alone"] and status["peers"])
+
+
+async def _check_counts(operator: Operator, regions: Sequence[str], outcome: Outcome) -> None:
+    """Hold the gateway's own count against what clients were told."""
+    told, given = outcome.acknowledged, -1
+    try:
+        async with asyncio.timeout(COUNTED_WITHIN_S):
+            while True:
+                gateways = (await operator.status(regions[0]))["gateways"]
+                given = sum(each["acknowledged"] for each in gateways)
+                if given == told:
+                    break
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        reason = f"clients have {told} acknowledgements, and the gateway gave {given}"
+        raise BrokenInvariant(reason) from None
+    alone = sum(each["acknowledged_alone"] for each in gateways)
+    if len(regions) > 1 and alone:
+        raise Unavailable(
+            f"{alone} publishes were acknowledged by one region alone: this is not what was to"
+            " be measured",
+            hint="again, with less beside it on this machine",
+        )
