@@ -12,7 +12,7 @@ from isthmus.bench import plan as plans
 from isthmus.bench import report
 from isthmus.bench.command import Request, choose
 from isthmus.bench.metrics import metrics
-from isthmus.bench.plan import Client, LoadPlan, Offering, Outcome, Publishing
+from isthmus.bench.plan import Client, DelayPlan, LoadPlan, Offering, Outcome, Publishing
 from isthmus.bench.rounds import Measured
 from isthmus.errors import ConfigError, InputError, Unavailable
 
@@ -98,10 +98,10 @@ def test_the_table_has_every_figure():
         assert text in screen.getvalue()
 
 
-def test_without_mosquitto_nothing_has_a_peer():
+def test_without_mosquitto_it_is_no_peer():
     names = [each.name for each in metrics(None)]
     assert names == [each.name for each in metrics(("/usr/sbin/mosquitto", "2.0.11"))]
-    assert [each.peer for each in metrics(None)] == [None] * len(names)
+    assert {each.peer.name for each in metrics(None) if each.peer} == {"loopback"}
 
 
 def test_only_measures_what_is_named_in_the_order_of_the_list():
@@ -146,7 +146,7 @@ def make_plan(**changes: Any) -> LoadPlan:
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path):
     plans.dump(tmp_path / "plan.json", make_plan())
-    assert plans.load(tmp_path / "plan.json") == make_plan()
+    assert plans.load(tmp_path / "plan.json", LoadPlan) == make_plan()
 
 
 @pytest.mark.parametrize(
@@ -161,15 +161,22 @@ def test_a_plan_comes_back_as_it_was_written(tmp_path):
 def test_a_wrong_plan_names_the_field(tmp_path, changes, said):
     plans.dump(tmp_path / "plan.json", make_plan(**changes))
     with pytest.raises(ConfigError, match=said):
-        plans.load(tmp_path / "plan.json")
+        plans.load(tmp_path / "plan.json", LoadPlan)
+
+
+def test_a_delay_of_less_than_nothing_is_refused(tmp_path):
+    plan = DelayPlan(routes=(), one_way_s=-0.1, ports_file="ports.json")
+    plans.dump(tmp_path / "plan.json", plan)
+    with pytest.raises(ConfigError, match=r"plan.json: one_way_s is -0.1"):
+        plans.load(tmp_path / "plan.json", DelayPlan)
 
 
 def test_a_plan_that_is_none_is_named(tmp_path):
     with pytest.raises(ConfigError, match="--plan FILE"):
-        plans.load(tmp_path / "plan.json")
+        plans.load(tmp_path / "plan.json", LoadPlan)
     (tmp_path / "plan.json").write_text('{"host": 3}')
     with pytest.raises(ConfigError, match=r"plan.json: Expected `str`.*host"):
-        plans.load(tmp_path / "plan.json")
+        plans.load(tmp_path / "plan.json", LoadPlan)
 
 
 def test_what_a_generator_could_not_do_is_an_error(tmp_path):

@@ -7,10 +7,11 @@ import ssl
 from collections.abc import Iterable
 from functools import cache
 from itertools import cycle
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 from isthmus.bench.plan import Client, LoadPlan
 from isthmus.errors import BrokenInvariant, Unavailable
+from isthmus.tasks import end
 from isthmus.wire import mqtt3_encode, packets
 
 C = TypeVar("C", bound="MqttClient")
@@ -41,13 +42,18 @@ class Faults:
 
     async def until(self, awaited: Iterable[asyncio.Future[None]], seconds: float) -> bool:
         """Wait for all of these, as long as nothing goes wrong; False if that takes too long."""
-        together = asyncio.gather(*awaited)
-        either: set[asyncio.Future[Any]] = {self._first, together}
+
+        async def all_of_them() -> None:
+            for each in awaited:
+                await each
+
+        waiting = asyncio.create_task(all_of_them())
+        either: set[asyncio.Future[None]] = {self._first, waiting}
         await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if not together.done():
-            together.cancel()
+        is_over = waiting.done()
+        await end([waiting])
         self.check()
-        return not together.cancelled()
+        return is_over
 
     def check(self) -> None:
         if self._first.done():

@@ -85,7 +85,7 @@ async def _measure(
     began_s = time.monotonic()
 
     def say(text: str) -> None:
-        console.print(f"[cyan]{time.monotonic() - began_s:6.1f} s[/]  {text}")
+        console.print(f"[cyan]{time.monotonic() - began_s:6.1f} s[/]  {text}", soft_wrap=True)
 
     with console.status("") as status:
         options = Options(

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from isthmus import __version__
 from isthmus.bench.mosquitto import mosquitto
 from isthmus.bench.plan import Connecting, Load, Offering, Outcome, Publishing
 from isthmus.bench.regions import isthmus
 from isthmus.bench.stand import Stand
+
+#: Between two regions: as between Frankfurt and Virginia, and back in 80 ms.
+ONE_WAY_S = 0.04
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,8 @@ def metrics(broker: tuple[str, str] | None) -> list[Metric]:
     """All of them; ``broker`` is Mosquitto's binary and version, where there is one."""
     peer = Side("mosquitto", broker[1], mosquitto(broker[0])) if broker else None
     one, two = isthmus("eu"), isthmus("eu", "us")
+    far = isthmus("eu", "us", one_way_s=ONE_WAY_S)
+    loopback = Side("loopback", __version__, two)
 
     def per_s(outcome: Outcome) -> float:
         return outcome.per_s
@@ -48,6 +54,8 @@ def metrics(broker: tuple[str, str] | None) -> list[Metric]:
     return [
         Metric("qos1_durable_per_s", "acknowledged/s", Publishing(), per_s, one, peer),
         Metric("qos1_two_regions_per_s", "acknowledged/s", Publishing(), per_s, two),
+        Metric("qos1_two_regions_80ms_per_s", "acknowledged/s", Publishing(), per_s, far, loopback),
         Metric("puback_p99_ms", "ms", Offering(per_s=5_000), p99_ms, two, digits=1),
+        Metric("puback_80ms_p99_ms", "ms", Offering(per_s=2_000), p99_ms, far, loopback, digits=1),
         Metric("connects_per_s", "connects/s", Connecting(), per_s, one, peer),
     ]

@@ -1,7 +1,7 @@
-"""What a generator process is told, and what it answers, each as one JSON file.
+"""What the processes of a bench are told, and what a generator answers, each as one JSON file.
 
-The same plan drives a gateway of ours and a peer: it says where a server is and what to do to it,
-and nothing about what the server is.
+The same load plan drives a gateway of ours and a peer: it says where a server is and what to do to
+it, and nothing about what the server is.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from typing import TypeVar
 
 import msgspec
 
+from isthmus.config import Listen
 from isthmus.errors import ConfigError, Unavailable
 
-T = TypeVar("T")
+P = TypeVar("P", "LoadPlan", "DelayPlan")
 
 
 class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -88,6 +89,27 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
             raise ConfigError(f"per_s is {self.load.per_s}", hint="a value above 0")
 
 
+class Route(_Part, frozen=True, kw_only=True):
+    """What stands at the far end, and the host to listen at for it; the port is any."""
+
+    host: str
+    target: Listen
+
+
+class DelayPlan(_Part, frozen=True, kw_only=True):
+    """What one process delays, and by how much in each direction."""
+
+    routes: tuple[Route, ...]
+    one_way_s: float
+    #: Where the ports are written, in the order of the routes.
+    ports_file: str
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        if self.one_way_s < 0:
+            raise ConfigError(f"one_way_s is {self.one_way_s}", hint="0 or more seconds")
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What a generator saw."""
 
@@ -112,10 +134,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.count / self.seconds if self.seconds else 0.0
 
 
-def load(path: Path) -> LoadPlan:
+def load(path: Path, kind: type[P]) -> P:
     """Read a plan; raises ConfigError that names the file, the field and the value."""
     try:
-        plan = msgspec.json.decode(path.read_bytes(), type=LoadPlan)
+        plan = msgspec.json.decode(path.read_bytes(), type=kind)
         plan.validate()
     except OSError as error:
         hint = "name it with --plan FILE"
@@ -127,7 +149,7 @@ def load(path: Path) -> LoadPlan:
     return plan
 
 
-def dump(path: Path, value: LoadPlan | Outcome) -> None:
+def dump(path: Path, value: LoadPlan | DelayPlan | Outcome) -> None:
     """Write a plan or an outcome."""
     path.write_bytes(msgspec.json.encode(value) + b"\n")
 

@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from isthmus.bench.plan import Outcome
+import msgspec
+from msgspec.structs import replace
+
+from isthmus import config as configs
+from isthmus.bench.plan import DelayPlan, Outcome, Route, dump
 from isthmus.bench.stand import SOURCES, Stand, Target, Tools, client, names
+from isthmus.config import Listen, RegionConfig
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.local import bring_up
+from isthmus.local.child import Child
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem, Settings
 
@@ -26,8 +32,11 @@ OPEN_WITHIN_S = 60.0
 COUNTED_WITHIN_S = 10.0
 
 
-def isthmus(*regions: str) -> Stand:
-    """Regions as `isthmus up` starts them, devices registered in the first one."""
+def isthmus(*regions: str, one_way_s: float = 0.0) -> Stand:
+    """Regions as `isthmus up` starts them, devices registered in the first one.
+
+    ``one_way_s``: what lies between the regions, in each direction.
+    """
 
     @asynccontextmanager
     async def stand(directory: Path, tools: Tools) -> AsyncIterator[Target]:
@@ -35,18 +44,63 @@ def isthmus(*regions: str) -> Stand:
         settings = Settings(
             directory, regions, nats_binary=tools.nats_binary, launcher=tools.launcher
         )
-        system = LocalSystem(settings, random.Random(), ended.append)
-        try:
-            async with Operator(system) as operator:
-                await asyncio.gather(*(system.start_region(region) for region in regions))
-                devices = [bring_up.device(system, name, {}) for name in names()]
-                await bring_up.register_all(operator, regions[0], devices, lambda _: None)
-                await _until_open(operator, regions)
-                yield _target(system, operator, ended)
-        finally:
-            await system.stop()
+        async with AsyncExitStack() as stack:
+            system = LocalSystem(settings, random.Random(), ended.append)
+            stack.push_async_callback(system.stop)
+            operator = await stack.enter_async_context(Operator(system))
+            if one_way_s:
+                await stack.enter_async_context(_distance(system, one_way_s, tools, ended.append))
+            await asyncio.gather(*(system.start_region(region) for region in regions))
+            devices = [bring_up.device(system, name, {}) for name in names()]
+            await bring_up.register_all(operator, regions[0], devices, lambda _: None)
+            await _until_open(operator, regions)
+            yield _target(system, operator, ended)
 
     return stand
+
+
+@asynccontextmanager
+async def _distance(
+    system: LocalSystem, one_way_s: float, tools: Tools, on_end: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Let every region reach its peers' NATS through a proxy that delays."""
+    regions = system.settings.regions
+    places = {region: system.address(region) for region in regions}
+    ports_file = system.settings.state_dir / "ports.json"
+    plan = DelayPlan(
+        # At the host of the NATS that stands behind: its certificate names that.
+        routes=tuple(
+            Route(host=each.host, target=Listen(host=each.host, port=each.ports["nats"]))
+            for each in places.values()
+        ),
+        one_way_s=one_way_s,
+        ports_file=str(ports_file),
+    )
+    file = system.settings.state_dir / "delay.json"
+    dump(file, plan)
+    command = [*tools.launcher, "bench", "delay", "--plan", str(file), "--leash"]
+    log = system.settings.state_dir / "logs" / "delay.log"
+    child = Child("delay", command, log, on_end=lambda *_: on_end("the delaying proxy ended"))
+    try:
+        await child.start()
+        ports = msgspec.json.decode(ports_file.read_bytes(), type=tuple[int, ...])
+        urls = {
+            region: f"tls://{places[region].host}:{port}"
+            for region, port in zip(regions, ports, strict=True)
+        }
+        for region in regions:
+            _reach_peers_at(system.region_dir(region) / "region.toml", urls)
+        yield
+    finally:
+        await child.stop()
+
+
+def _reach_peers_at(file: Path, urls: Mapping[str, str]) -> None:
+    config = configs.load(file, RegionConfig)
+    peers = tuple(
+        replace(peer, nats=replace(peer.nats, url=urls[peer.region])) for peer in config.peers
+    )
+    configs.dump(file, replace(config, peers=peers))
 
 
 def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Target:

@@ -42,9 +42,12 @@ def gateway(
       each unanswered at most. One region, so its disk has what is acknowledged. Mosquitto has it
       in memory.
     - `qos1_two_regions_per_s`: the same, and the disks of two regions have what is acknowledged.
+    - `qos1_two_regions_80ms_per_s`: the same, and all between the regions takes 40 ms each way;
+      ratio is to the figure without that.
     - `puback_p99_ms`: at an offered 5,000/s with two regions, the time until PUBACK that one in a
       hundred exceeds. It counts from when a publish was due, so a stall is charged for everybody
       who had to wait. Not below what `fsync_ms` says of the disk.
+    - `puback_80ms_p99_ms`: the same at 2,000/s with 40 ms each way; ratio is to 2,000/s without.
     - `connects_per_s`: full handshakes with CONNECT and CONNACK, 32 at once.
 
     `generator_cpu` and `server_cpu` are CPU seconds per second: where they add up to the machine's
@@ -65,7 +68,23 @@ def load(
     """Load one server as a plan says."""
     from isthmus.bench import plan as plans
     from isthmus.bench.generator import run_generator
+    from isthmus.bench.plan import LoadPlan
 
     process.log_to_stderr()
-    settings = plans.load(plan)
+    settings = plans.load(plan, LoadPlan)
     raise typer.Exit(process.run(lambda: run_generator(settings, process.say_ready), leash=leash))
+
+
+@bench_app.command("delay", hidden=True)
+def delay(
+    plan: Annotated[Path, typer.Option(help="What to delay, as JSON; a bench writes one.")],
+    leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
+) -> None:
+    """Put a distance between regions."""
+    from isthmus.bench import plan as plans
+    from isthmus.bench.delay import run_delay
+    from isthmus.bench.plan import DelayPlan
+
+    process.log_to_stderr()
+    settings = plans.load(plan, DelayPlan)
+    raise typer.Exit(process.run(lambda: run_delay(settings, process.say_ready), leash=leash))
