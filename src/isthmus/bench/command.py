@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,8 @@ def run(request: Request, *, as_json: bool) -> int:
     """Measure, show the report, and return the exit code."""
     request.validate()
     console = Console(stderr=True, highlight=False)
+    # The NATS client's streams make asyncio warn of what does not concern TLS.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     broker = find_mosquitto()
     chosen = choose(metrics.metrics(broker), request.only)
     if broker is None:
@@ -88,9 +91,8 @@ async def _measure(
         console.print(f"[cyan]{time.monotonic() - began_s:6.1f} s[/]  {text}", soft_wrap=True)
 
     with console.status("") as status:
-        options = Options(
-            request.rounds, request.seconds, directory, request.tools, status.update, say
-        )
+        tools = replace(request.tools, doing=status.update)
+        options = Options(request.rounds, request.seconds, directory, tools, say)
         task = asyncio.create_task(rounds.measure(chosen, options))
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):

@@ -13,6 +13,8 @@ from isthmus.bench.stand import Stand
 
 #: Between two regions: as between Frankfurt and Virginia, and back in 80 ms.
 ONE_WAY_S = 0.04
+#: What a large fleet has, most of it without a CA.
+CERTIFICATES = 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Metric:
     peer: Side | None = None
     #: Digits after the point.
     digits: int = 0
+    #: Ours is started once for all rounds and not for each: it takes long.
+    is_kept: bool = False
 
 
 def metrics(broker: tuple[str, str] | None) -> list[Metric]:
@@ -43,6 +47,8 @@ def metrics(broker: tuple[str, str] | None) -> list[Metric]:
     peer = Side("mosquitto", broker[1], mosquitto(broker[0])) if broker else None
     one, two = isthmus("eu"), isthmus("eu", "us")
     far = isthmus("eu", "us", one_way_s=ONE_WAY_S)
+    many = isthmus("eu", certificates=CERTIFICATES)
+    few = Side("few certificates", __version__, one)
     loopback = Side("loopback", __version__, two)
 
     def per_s(outcome: Outcome) -> float:
@@ -58,4 +64,5 @@ def metrics(broker: tuple[str, str] | None) -> list[Metric]:
         Metric("puback_p99_ms", "ms", Offering(per_s=5_000), p99_ms, two, digits=1),
         Metric("puback_80ms_p99_ms", "ms", Offering(per_s=2_000), p99_ms, far, loopback, digits=1),
         Metric("connects_per_s", "connects/s", Connecting(), per_s, one, peer),
+        Metric("connects_many_per_s", "connects/s", Connecting(), per_s, many, few, is_kept=True),
     ]

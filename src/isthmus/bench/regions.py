@@ -17,25 +17,32 @@ import msgspec
 from msgspec.structs import replace
 
 from isthmus import config as configs
+from isthmus.adapters.nats import connection
+from isthmus.adapters.nats.streams import ensure_streams
+from isthmus.bench.certificates import register_many
 from isthmus.bench.plan import DelayPlan, Outcome, Route, dump
 from isthmus.bench.stand import SOURCES, Stand, Target, Tools, client, names
 from isthmus.config import Listen, RegionConfig
 from isthmus.errors import BrokenInvariant, Unavailable
-from isthmus.local import bring_up
+from isthmus.local import bring_up, nats_server
 from isthmus.local.child import Child
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem, Settings
 
 POLL_S = 0.05
-OPEN_WITHIN_S = 60.0
+#: For gateways to read everything that is registered.
+OPEN_WITHIN_S = 180.0
+#: For a nats-server to bring what it wrote to its disk.
+QUICK_STOP_S = 60.0
 #: A gateway tells its figures every second.
 COUNTED_WITHIN_S = 10.0
 
 
-def isthmus(*regions: str, one_way_s: float = 0.0) -> Stand:
+def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Stand:
     """Regions as `isthmus up` starts them, devices registered in the first one.
 
-    ``one_way_s``: what lies between the regions, in each direction.
+    ``one_way_s``: what lies between the regions, in each direction. ``certificates``: how many
+    more the first region knows.
     """
 
     @asynccontextmanager
@@ -50,13 +57,51 @@ def isthmus(*regions: str, one_way_s: float = 0.0) -> Stand:
             operator = await stack.enter_async_context(Operator(system))
             if one_way_s:
                 await stack.enter_async_context(_distance(system, one_way_s, tools, ended.append))
+            position = await _register_many(system, certificates, tools) if certificates else 0
             await asyncio.gather(*(system.start_region(region) for region in regions))
             devices = [bring_up.device(system, name, {}) for name in names()]
             await bring_up.register_all(operator, regions[0], devices, lambda _: None)
-            await _until_open(operator, regions)
+            await _until_open(operator, regions, position)
             yield _target(system, operator, ended)
 
     return stand
+
+
+async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
+    """Register so many certificates in the first region; returns its log's position after them.
+
+    Before it starts, by a nats-server that syncs its disk when it ends and not after each.
+    """
+    home = system.settings.regions[0]
+    as_started = system.region_dir(home) / "nats.json"
+    quick = as_started.with_name("nats-quick.json")
+    config = msgspec.json.decode(as_started.read_bytes())
+    config["jetstream"]["sync_interval"] = "10m"
+    quick.write_bytes(msgspec.json.encode(config))
+    address = system.address(home)
+    child = Child(
+        f"{home}-nats",
+        [str(nats_server.find_binary(tools.nats_binary)), "-c", str(quick)],
+        system.settings.state_dir / "logs" / f"{home}-nats.log",
+        probe=(address.host, address.ports["nats"]),
+    )
+    try:
+        await child.start()
+        # The services' user may do everything; its inboxes have its name.
+        client = await connection.connect(system.nats_access(home, "services"), name="services")
+        try:
+            bus_max_bytes = system.region_config(home).bus_max_bytes
+            await ensure_streams(client.jetstream(), [home], bus_max_bytes)
+            return await register_many(
+                client,
+                home,
+                count,
+                lambda number: tools.doing(f"{number:,} of {count:,} certificates are registered"),
+            )
+        finally:
+            await client.close()
+    finally:
+        await child.stop(QUICK_STOP_S)
 
 
 @asynccontextmanager
@@ -124,13 +169,18 @@ def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Ta
     )
 
 
-async def _until_open(operator: Operator, regions: Sequence[str]) -> None:
-    """Wait until gateways admit, and every region has a second one where there is one."""
+async def _until_open(operator: Operator, regions: Sequence[str], position: int) -> None:
+    """Wait until gateways admit and know the log up to a position of the first region.
+
+    And until every region has a second one, where there is one.
+    """
+    wanted = dict.fromkeys(regions, 0) | {regions[0]: position}
     closed = list(regions)
     try:
         async with asyncio.timeout(OPEN_WITHIN_S):
             while True:
-                closed = [each for each in regions if not _is_open(await operator.status(each))]
+                found = {region: await operator.status(region) for region in regions}
+                closed = [each for each in regions if not _is_open(found[each], wanted[each])]
                 if not closed:
                     return
                 await asyncio.sleep(POLL_S)
@@ -139,9 +189,10 @@ async def _until_open(operator: Operator, regions: Sequence[str]) -> None:
         raise Unavailable(reason) from None
 
 
-def _is_open(status: dict[str, Any]) -> bool:
+def _is_open(status: dict[str, Any], position: int) -> bool:
     gateways = status["gateways"]
-    is_level = all(each["position"] >= status["log_position"] for each in gateways)
+    position = max(position, status["log_position"])
+    is_level = all(each["position"] >= position for each in gateways)
     is_open = all(each["admission"] == "open" for each in gateways)
     return bool(gateways) and is_open and is_level and not (status["alone"] and status["peers"])
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from isthmus.bench.metrics import Metric
 from isthmus.bench.plan import Outcome
-from isthmus.bench.stand import Stand, Tools, generate
+from isthmus.bench.stand import Stand, Target, Tools, generate
 from isthmus.errors import Unavailable
 
 
@@ -30,8 +31,7 @@ class Options:
     seconds: float
     directory: Path
     tools: Tools
-    #: Hears what is being done, and what came of it.
-    doing: Callable[[str], None]
+    #: Hears what came of a turn.
     say: Callable[[str], None]
 
 
@@ -45,29 +45,51 @@ async def _measure(metric: Metric, options: Options) -> Measured:
     sides = [("isthmus", metric.ours, measured.ours)]
     if metric.peer:
         sides.append((metric.peer.name, metric.peer.stand, measured.peer))
-    for number in range(1, options.rounds + 1):
-        for name, stand, outcomes in sides:
-            where = f"{metric.name}, round {number} of {options.rounds}: {name}"
-            try:
-                outcome = await _turn(metric, stand, options, where)
-            except Unavailable as error:
-                raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
-            outcomes.append(outcome)
-            options.say(f"{where} {metric.read(outcome):,.{metric.digits}f} {metric.unit}")
+    async with AsyncExitStack() as kept:
+        if metric.is_kept:
+            options.tools.doing(f"{metric.name} starts")
+            target = await kept.enter_async_context(_standing(metric.ours, "kept", options))
+            sides[0] = ("isthmus", _as_it_stands(target), measured.ours)
+        for number in range(1, options.rounds + 1):
+            for name, stand, outcomes in sides:
+                where = f"{metric.name}, round {number} of {options.rounds}: {name}"
+                try:
+                    outcome = await _turn(metric, stand, options, where)
+                except Unavailable as error:
+                    raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
+                outcomes.append(outcome)
+                options.say(f"{where} {metric.read(outcome):,.{metric.digits}f} {metric.unit}")
     return measured
 
 
 async def _turn(metric: Metric, stand: Stand, options: Options, where: str) -> Outcome:
-    directory = options.directory / "turn"
-    options.doing(f"{where} starts")
-    try:
-        async with stand(directory, options.tools) as target:
-            options.doing(f"{where} is measured for {options.seconds:g} s")
-            outcome = await generate(
-                target, metric.load, options.seconds, options.directory, options.tools
-            )
-    finally:
-        shutil.rmtree(directory, ignore_errors=True)
+    options.tools.doing(f"{where} starts")
+    async with _standing(stand, "turn", options) as target:
+        options.tools.doing(f"{where} is measured for {options.seconds:g} s")
+        outcome = await generate(
+            target, metric.load, options.seconds, options.directory, options.tools
+        )
     if not outcome.count:
         raise Unavailable(f"nothing was counted within {options.seconds:g} s")
     return outcome
+
+
+@asynccontextmanager
+async def _standing(stand: Stand, name: str, options: Options) -> AsyncIterator[Target]:
+    """Servers, and what they leave on the disk until they are stopped."""
+    directory = options.directory / name
+    try:
+        async with stand(directory, options.tools) as target:
+            yield target
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _as_it_stands(target: Target) -> Stand:
+    """Servers that were started already, and are stopped by whoever did that."""
+
+    @asynccontextmanager
+    async def stand(_: Path, __: Tools) -> AsyncIterator[Target]:
+        yield target
+
+    return stand

@@ -41,10 +41,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """How processes are started."""
+    """How processes are started, and who hears what takes long."""
 
     nats_binary: Path | None = None
     launcher: Sequence[str] = LAUNCHER
+    doing: Callable[[str], None] = lambda _: None
 
 
 #: Starts servers under a directory, for as long as the context lasts.
