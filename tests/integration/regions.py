@@ -21,8 +21,11 @@ from mqtt_wire import Sender, Wire
 from isthmus import config as configs
 from isthmus.adapters import lake
 from isthmus.adapters.lake import LakeRow
+from isthmus.adapters.nats import connection
+from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.pki import Identity
 from isthmus.config import RegionConfig, SiteConfig
+from isthmus.core.item import Item
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.operator import Operator
@@ -225,6 +228,15 @@ class Regions:
 
     async def status(self, region: str) -> dict[str, Any]:
         return await self.operator.status(region)
+
+    async def item(self, region: str, kind: str, key: str) -> Item:
+        """An item as a region's log has it."""
+        file = self.system.region_dir(region) / "region.toml"
+        client = await connection.connect(configs.load(file, RegionConfig).nats, name="services")
+        try:
+            return (await NatsChangeLog(client).get(kind, key)).item
+        finally:
+            await client.close()
 
     async def level(self) -> dict[str, str]:
         """Wait until the regions' items are equal; returns their digests."""

@@ -11,6 +11,8 @@ from mqtt_wire import Wire, Wire5
 from regions import HOME, OTHER, Regions, two_regions, until
 from second_gateway import Second, second_gateway
 
+from isthmus.core import sessions
+from isthmus.core.sessions import SESSION
 from isthmus.wire import mqtt3, mqtt5
 from isthmus.wire.packets import Publish
 from isthmus.wire.properties import ConnectProperties, DisconnectProperties
@@ -63,6 +65,15 @@ class Listener:
         async with self.regions.client(region, "speaks") as wire:
             for number, payload in enumerate(payloads, 1):
                 await wire.publish(f"to/{self.name}/x", payload, number)
+
+    async def left(self, region: str) -> None:
+        """Wait until a region knows what it had when it left."""
+
+        async def known() -> bool:
+            item = await self.regions.item(region, SESSION, self.name)
+            return sessions.read(item).left is not None
+
+        await until(f"{region} knows that it left", known)
 
     async def back(self, region: str) -> None:
         """Wait until it can connect to a region again."""
@@ -126,6 +137,7 @@ async def test_what_was_not_acknowledged_is_sent_again_under_its_packet_id(
         first, second, _ = [await wire.expect(Publish) for _ in range(3)]
         wire.send(mqtt3.Puback(second.packet_id))
         await wire.ping()
+    await device.left(OTHER)
     async with device.connected(OTHER) as wire:
         again = [await wire.expect(Publish), await wire.expect(Publish)]
         assert [each.payload for each in again] == [b"1", b"3"]

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+#: Between two looks at where the streams end that are not followed.
+ENDS_S = 1.0
 
 #: A client's subscription, as the tree holds it.
 Subscriber = tuple["Connection", Granted]
@@ -58,6 +60,7 @@ class Delivery:
         self.places: Places = {}
         self.origins = (region, *peers)
         self.followed = self.origins if everywhere else (region,)
+        self._ends: Places = {}
         #: Batches of this process that the stream has not shown yet: they need no decoding.
         self._own: dict[str, Batch] = {}
         self._known = asyncio.Event()
@@ -80,17 +83,31 @@ class Delivery:
         """Wait until it is known where the streams stood when this process began."""
         await self._known.wait()
 
+    def now(self) -> Places:
+        """Up to where everything was delivered, and about where the other streams end."""
+        return {**self._ends, **self.places}
+
     async def run(self) -> None:
         """Deliver for ever, from what is stored after now."""
-        while len(self.places) < len(self.followed):
-            for origin in self.followed:
-                with contextlib.suppress(NatsError, TimeoutError):
-                    self.places[origin] = await end_of(self._client, origin)
-            await asyncio.sleep(0 if len(self.places) == len(self.followed) else RETRY_S)
+        while True:
+            await self._look_for_ends()
+            if len(self._ends) == len(self.origins):
+                break
+            await asyncio.sleep(RETRY_S)
+        self.places = {origin: self._ends[origin] for origin in self.followed}
         self._known.set()
         async with asyncio.TaskGroup() as group:
             for origin in self.followed:
                 group.create_task(self._follow_for_ever(origin))
+            while True:
+                await asyncio.sleep(ENDS_S)
+                await self._look_for_ends()
+
+    async def _look_for_ends(self) -> None:
+        for origin in self.origins:
+            if origin not in self.places:
+                with contextlib.suppress(NatsError, TimeoutError):
+                    self._ends[origin] = await end_of(self._client, origin)
 
     async def _follow_for_ever(self, origin: str) -> None:
         # A stream that was wiped or restored ends this process: it begins again with what is there.

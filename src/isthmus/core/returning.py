@@ -1,0 +1,79 @@
+"""A client that is given what it missed: which messages of which batch, and when it has enough.
+
+It is read for from the streams in their order, one batch after another. A client that does not
+acknowledge as fast is left where it is, at a message of a batch, and goes on there when it has
+room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from isthmus.core.place import Owed, Place, Places
+from isthmus.core.session import Session
+
+#: Messages that may wait behind what a client has not acknowledged.
+AHEAD_MAX = 50
+
+
+@dataclass(slots=True, eq=False)
+class Returning:
+    """One client that returned."""
+
+    session: Session
+    #: What it has been given, as whoever knew last has told, and then as it is given more.
+    places: Places
+    #: What it was sent before and has not acknowledged: the first that it is given.
+    owed: list[Owed]
+    #: Origins of which it does not have everything yet. It is given nothing of them live.
+    behind: set[str]
+    #: By origin: the sequence in this region's stream after which the rest begins.
+    after: dict[str, int] = field(default_factory=dict)
+    #: By origin: messages of the batch there that it was given already.
+    _passed: dict[str, int] = field(default_factory=dict)
+    _has_stopped: bool = False
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it must acknowledge something first."""
+        return self.session.backlog >= AHEAD_MAX
+
+    @property
+    def is_level(self) -> bool:
+        """Whether it has everything."""
+        return not self.behind and not self.owed
+
+    def given(self, live: Places) -> Places:
+        """What it has, where what is delivered live has come to ``live``."""
+        missed = {origin: self.places.get(origin, Place()) for origin in self.behind}
+        return {**live, **missed}
+
+    # One batch
+
+    def begin_batch(self, origin: str, sequence: int) -> bool:
+        """Whether it wants a batch; then ask for each message, and end the batch."""
+        self._has_stopped = False
+        return origin in self.behind and not self.is_full and self.after[origin] < sequence
+
+    def take(self, origin: str, sequence: int, batch: str, at: int) -> Owed | None:
+        """Take a message, to be delivered as what is answered; None if not, or had already."""
+        if self._has_stopped or at < self._passed.get(origin, 0):
+            return None
+        if self.is_full:
+            self._has_stopped = True
+            self._passed[origin] = at
+            self.places[origin] = Place(sequence, batch, through=False)
+            return None
+        return Owed(origin, sequence, batch, at)
+
+    def end_batch(self, origin: str, sequence: int, batch: str) -> None:
+        """Everything of the batch was offered."""
+        if not self._has_stopped:
+            self.after[origin] = sequence
+            self.places[origin] = Place(sequence, batch)
+            self._passed.pop(origin, None)
+
+    def reached(self, origin: str, sequence: int) -> None:
+        """What comes after a sequence is delivered live, or is nothing that it missed."""
+        if self.after.get(origin, -1) >= sequence:
+            self.behind.discard(origin)

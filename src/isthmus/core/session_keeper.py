@@ -1,0 +1,184 @@
+"""The sessions that one gateway process holds: begun, remembered, left, and taken over.
+
+It decides and writes nothing: what it answers is to be carried by a batch (``core.carried``), and
+the shell says when that is safe. ``C`` is a connection, which nobody here looks at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
+
+from isthmus.core import sessions
+from isthmus.core.item import Item
+from isthmus.core.log_view import LogView
+from isthmus.core.place import Owed, Places
+from isthmus.core.returning import Returning
+from isthmus.core.session import Granted, Session
+from isthmus.core.sessions import PROGRESS, SESSION, Hold, Left, Owner, Progress
+from isthmus.wire.packets import Connect
+
+C = TypeVar("C", bound=Hashable)
+#: What a client has been given, and what of that it has not acknowledged.
+Given = tuple[Places, tuple[Owed, ...]]
+
+
+@dataclass(slots=True, eq=False)
+class Held(Generic[C]):
+    """A session and the connection that it is held for."""
+
+    connection: C
+    session: Session
+    hold: Hold
+    #: Until the client has what it missed.
+    returning: Returning | None = None
+
+    def given(self, places: Places) -> Given:
+        """What the client has, where what is delivered live has come to ``places``."""
+        owed = self.session.unacknowledged()
+        if self.returning is None:
+            return places, owed
+        return self.returning.given(places), (*owed, *self.returning.owed)
+
+
+class Beginning(NamedTuple):
+    """How a session begins."""
+
+    #: It is an older one that goes on, and CONNACK says so.
+    is_present: bool = False
+    #: To be carried; None where nobody else needs to know of the session.
+    item: Item | None = None
+    #: CONNACK is a promise: it waits until the item is safe.
+    is_promise: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Leaving:
+    """A connection that ended; ``given`` is not known to others before the item is safe."""
+
+    item: Item
+    given: Given
+
+
+class SessionKeeper(Generic[C]):
+    """Those of one gateway process, by client id."""
+
+    def __init__(self, region: str, gateway: str, view: LogView, origins: Sequence[str]) -> None:
+        self._region = region
+        self._origins = tuple(origins)
+        self._gateway = gateway
+        self._view = view
+        self._held: dict[str, Held[C]] = {}
+        self._leaving: set[Leaving] = set()
+        self._turn = 0
+        self._told: Places = {}
+
+    def held(self, client_id: str, connection: C) -> Held[C] | None:
+        """What is held for a connection, if it is the client's newest one."""
+        held = self._held.get(client_id)
+        return held if held is not None and held.connection == connection else None
+
+    def begin(
+        self,
+        connection: C,
+        name: str,
+        connect: Connect,
+        session: Session,
+        places: Places,
+        now_ms: int,
+    ) -> Beginning:
+        """Begin or continue a session; ``name`` is the connection's, ``places`` where all are now.
+
+        A session that goes on has its subscriptions again, and what it missed is to be given to it.
+        """
+        client = session.client_id
+        state = sessions.read(self._view.view.get(SESSION, client))
+        is_over = state.is_over(now_ms)
+        if is_over and not session.expiry_s and session.will is None:
+            return Beginning()
+        goes_on = not is_over and not connect.clean_session
+        is_present = goes_on and state.owner is not None and state.owner.level == connect.level
+        owed: tuple[Owed, ...] = ()
+        if is_present:
+            gateway = state.owner.gateway if state.owner else ""
+            progress = sessions.read_progress(self._view.view.get(PROGRESS, gateway))
+            places, owed = state.given(progress)
+        hold = Hold(client, state.epoch + 1, self._region, name)
+        held = self._held[client] = Held(connection, session, hold)
+        if is_present:
+            session.subscriptions.update(state.filters)
+            held.returning = Returning(session, dict(places), list(owed), set(self._origins))
+        owner = Owner(
+            region=self._region,
+            gateway=self._gateway,
+            turn=self._turn,
+            level=connect.level,
+            expiry_s=session.expiry_s,
+            places=places,
+            owed=owed,
+            will=sessions.will_of(session.will),
+        )
+        item = self._joined(hold.claim(owner, begins=not is_present))
+        # What was promised of an older session is safe: new is only who speaks for the client.
+        return Beginning(is_present, item, is_promise=bool(session.expiry_s) and not is_present)
+
+    def change(
+        self, client_id: str, connection: C, filters: Mapping[str, Granted | None]
+    ) -> Item | None:
+        """Subscribe to filters, and leave those that are None."""
+        held = self.held(client_id, connection)
+        return None if held is None else self._joined(held.hold.change(filters))
+
+    def leave(self, client_id: str, connection: C, places: Places, now_ms: int) -> Leaving | None:
+        """The connection has ended; None where somebody else speaks for the client, or nobody."""
+        held = self.held(client_id, connection)
+        if held is None:
+            return None
+        del self._held[client_id]
+        if not held.hold.is_held(self._view.get(SESSION, client_id)):
+            return None
+        given = held.given(places)
+        left = Left(at_ms=now_ms, expiry_s=held.session.expiry_s, places=given[0], owed=given[1])
+        leaving = Leaving(self._joined(held.hold.leave(left)), given)
+        self._leaving.add(leaving)
+        return leaving
+
+    def is_safe(self, leaving: Leaving) -> None:
+        """What a connection left is stored as promised."""
+        self._leaving.discard(leaving)
+
+    def is_ours(self, client_id: str, connection: C) -> bool:
+        """Whether nobody has taken the client over from a connection, as far as is known here."""
+        held = self._held.get(client_id)
+        if held is None:
+            return True
+        item = self._view.get(SESSION, client_id)
+        return held.connection == connection and held.hold.is_held(item)
+
+    def taken_over(self, item: Item) -> C | None:
+        """Whose client has connected elsewhere, by a version of its session's item."""
+        held = self._held.get(item.key)
+        return None if held is None or held.hold.is_held(item) else held.connection
+
+    def progress(self, places: Places) -> Item | None:
+        """What others are to be told of how far all sessions here are; None if that is no news.
+
+        Nobody is passed over: not who returns, nor who has left and is not safe yet.
+        """
+        given = [held.given(places) for held in self._held.values() if held.session.expiry_s]
+        given += [each.given for each in self._leaving]
+        if not given:
+            return None
+        lowest = sessions.floor([*given, (places, ())])
+        if lowest == self._told:
+            return None
+        self._turn += 1
+        self._told = lowest
+        progress = Progress(turn=self._turn, places=lowest)
+        return sessions.tell_progress(self._region, self._gateway, progress)
+
+    def _joined(self, item: Item) -> Item:
+        # Who connects again a moment later must find what was said last.
+        self._view.join(item)
+        return item
