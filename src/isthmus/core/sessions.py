@@ -94,7 +94,9 @@ class State(NamedTuple):
             return True
         if self.left is None:
             return not self.owner.expiry_s
-        return now_ms >= self.left.at_ms + self.left.expiry_s * 1000
+        # Whatever the clock of whoever saw it leave said.
+        ends_ms = self.left.at_ms + self.left.expiry_s * 1000
+        return not self.left.expiry_s or now_ms >= ends_ms
 
     def given(self, progress: Progress | None) -> tuple[Places, tuple[Owed, ...]]:
         """What the client has been given, as far as is known; ``progress`` is its gateway's."""

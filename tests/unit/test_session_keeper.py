@@ -1,0 +1,292 @@
+"""A client gets everything that was published to it, whichever gateway process it connects to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from mqtt_sessions import Rights, sent
+
+from isthmus.core import sessions
+from isthmus.core.connecting import begin
+from isthmus.core.log_view import LogView
+from isthmus.core.place import Owed, Place
+from isthmus.core.returning import AHEAD_MAX, Returning
+from isthmus.core.session import Granted, Remember, Send, Session
+from isthmus.core.session_keeper import Beginning, SessionKeeper
+from isthmus.core.sessions import PROGRESS, SESSION
+from isthmus.wire import packets
+from isthmus.wire.packets import Connect, Filter, Publish, Will
+
+PERSISTENT = Connect("car", clean_session=False)
+CLEAN = Connect("car")
+
+
+class Process:
+    """A gateway process with one client, one stream, and a log that everybody shares."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.view = LogView()
+        for item in world.log:
+            self.view.join(item)
+        self.keeper: SessionKeeper[str] = SessionKeeper("eu", f"g{number}", self.view, ["eu"])
+        self.place = Place(len(world.stream), world.id(len(world.stream)))
+
+    def deliver(self, returning: Returning | None, session: Session | None) -> list[Publish]:
+        """What is new in the stream, to who is given it live."""
+        found: list[Publish] = []
+        while self.place.sequence < len(self.world.stream):
+            sequence = self.place.sequence + 1
+            if session and not (returning and "eu" in returning.behind):
+                for at, payload in enumerate(self.world.stream[sequence - 1]):
+                    owed = Owed("eu", sequence, self.world.id(sequence), at)
+                    found += self.world.told(session.deliver(Publish("t", payload, 1), owed=owed))
+            self.place = Place(sequence, self.world.id(sequence))
+        return found
+
+
+@dataclass
+class World:
+    """The client's side of it: what it was sent and has acknowledged."""
+
+    stream: list[list[bytes]] = field(default_factory=list)
+    log: list = field(default_factory=list)
+    got: list[bytes] = field(default_factory=list)
+    in_hand: list[Publish] = field(default_factory=list)
+    published: list[bytes] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.started = 0
+        self.session: Session | None = None
+        self.returning: Returning | None = None
+        self.connections = 0
+        self.restart()
+
+    @staticmethod
+    def id(sequence: int) -> str:
+        return f"w:{sequence}" if sequence else ""
+
+    @staticmethod
+    def told(actions: list) -> list[Publish]:
+        data = b"".join(each.data for each in actions if isinstance(each, Send))
+        return [each for each in sent(data) if isinstance(each, Publish)]
+
+    def restart(self) -> None:
+        """The process is killed; another one begins with what is stored."""
+        self.started += 1
+        self.session = self.returning = None
+        self.in_hand = []
+        self.process = Process(self, self.started)
+
+    def carry(self, item) -> None:
+        if item is not None:
+            self.log.append(item)
+
+    def connect(self) -> bool:
+        self.leave()
+        keeper = self.process.keeper
+        self.connections += 1
+        self.session = begin(PERSISTENT, Rights(), 60)
+        beginning = keeper.begin(
+            f"c{self.connections}",
+            f"c{self.connections}",
+            PERSISTENT,
+            self.session,
+            {"eu": self.process.place},
+            self.connections,
+        )
+        self.carry(beginning.item)
+        held = keeper.held("car", f"c{self.connections}")
+        self.returning = held.returning
+        if not beginning.is_present:
+            (_, remember) = self.session.handle(packets.Subscribe(1, (Filter("t", 1),)))
+            assert isinstance(remember, Remember)
+            self.carry(keeper.change("car", f"c{self.connections}", remember.filters))
+        return beginning.is_present
+
+    def leave(self) -> None:
+        if self.session is None:
+            return
+        keeper = self.process.keeper
+        places = {"eu": self.process.place}
+        leaving = keeper.leave("car", f"c{self.connections}", places, self.connections)
+        self.carry(leaving.item)
+        keeper.is_safe(leaving)
+        self.session = self.returning = None
+        self.in_hand = []
+
+    def publish(self, count: int) -> None:
+        payloads = [str(len(self.published) + each).encode() for each in range(count)]
+        self.published += payloads
+        self.stream.append(payloads)
+
+    def run(self) -> None:
+        """Deliver, and read for the client, as far as it takes."""
+        self.in_hand += self.process.deliver(self.returning, self.session)
+        returning, session = self.returning, self.session
+        if returning is None or session is None or session.backlog:
+            return
+        while returning.owed and not returning.is_full:
+            owed = returning.owed.pop(0)
+            payload = self.stream[owed.sequence - 1][owed.at]
+            self.in_hand += self.told(session.deliver(Publish("t", payload, 1), owed=owed))
+        returning.after.setdefault("eu", returning.places["eu"].after)
+        for sequence in range(returning.after["eu"] + 1, self.process.place.sequence + 1):
+            if returning.begin_batch("eu", sequence):
+                for at, payload in enumerate(self.stream[sequence - 1]):
+                    owed = returning.take("eu", sequence, self.id(sequence), at)
+                    if owed:
+                        said = session.deliver(Publish("t", payload, 1), owed=owed)
+                        self.in_hand += self.told(said)
+                returning.end_batch("eu", sequence, self.id(sequence))
+        returning.reached("eu", self.process.place.sequence)
+        if returning.is_level:
+            self.process.keeper.held("car", f"c{self.connections}").returning = None
+            self.returning = None
+
+    def acknowledge(self, count: int) -> None:
+        if self.session is None:
+            return
+        now, self.in_hand = self.in_hand[:count], self.in_hand[count:]
+        for each in now:
+            self.got.append(each.payload)
+            self.in_hand += self.told(self.session.handle(packets.Puback(each.packet_id)))
+
+    def tell(self) -> None:
+        self.carry(self.process.keeper.progress({"eu": self.process.place}))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("publish"), st.integers(1, 90)),
+        st.tuples(st.just("acknowledge"), st.integers(1, 200)),
+        st.tuples(st.sampled_from(["connect", "leave", "run", "tell"])),
+        st.tuples(st.just("restart")),
+    ),
+    max_size=40,
+)
+
+
+def drain(world: World) -> None:
+    assert world.connect()
+    for _ in range(200):
+        world.run()
+        world.acknowledge(1_000)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_everything_published_to_a_client_reaches_it_whatever_is_killed_when(steps):
+    world = World()
+    assert not world.connect()
+    for name, *arguments in steps:
+        getattr(world, name)(*arguments)
+    drain(world)
+    assert set(world.got) == set(world.published)
+
+
+@settings(max_examples=300, deadline=None)
+@given(STEPS)
+def test_while_no_process_dies_what_was_acknowledged_never_comes_again_and_order_is_kept(steps):
+    world = World()
+    world.connect()
+    for name, *arguments in steps:
+        if name != "restart":
+            getattr(world, name)(*arguments)
+    drain(world)
+    assert world.got == world.published
+
+
+def keeper(view: LogView | None = None) -> SessionKeeper[str]:
+    return SessionKeeper("eu", "g", view or LogView(), ["eu", "us"])
+
+
+def started(each: SessionKeeper[str], name: str, connect: Connect) -> Beginning:
+    session = begin(connect, Rights(), 60)
+    return each.begin(name, name, connect, session, {"eu": Place(), "us": Place()}, 0)
+
+
+def test_nobody_hears_of_a_session_that_ends_with_its_connection():
+    each = keeper()
+    assert started(each, "c1", CLEAN) == Beginning()
+    assert each.leave("car", "c1", {}, 1) is None
+    assert each.progress({"eu": Place(1, "w:1")}) is None
+
+
+def test_the_others_know_a_will_and_whose_it_is():
+    view = LogView()
+    connect = Connect("car", will=Will("t", b"gone"))
+    beginning = started(keeper(view), "c1", connect)
+    assert not beginning.is_promise
+    assert sessions.read(view.get(SESSION, "car")).owner.will.payload == b"gone"
+
+
+def test_a_new_session_is_a_promise_and_an_older_one_was():
+    each = keeper()
+    assert started(each, "c1", PERSISTENT).is_promise
+    each.leave("car", "c1", {"eu": Place(), "us": Place()}, 1)
+    again = started(each, "c2", PERSISTENT)
+    assert again.is_present
+    assert not again.is_promise
+
+
+def test_a_clean_session_ends_one_that_lasted_and_says_so():
+    view = LogView()
+    each = keeper(view)
+    started(each, "c1", PERSISTENT)
+    each.change("car", "c1", {"t": Granted(1)})
+    each.leave("car", "c1", {}, 1)
+    assert started(each, "c2", CLEAN).item is not None
+    assert sessions.read(view.get(SESSION, "car")).is_over(2)
+    each.leave("car", "c2", {}, 2)
+    assert not started(each, "c3", PERSISTENT).is_present
+
+
+def test_whoever_connects_elsewhere_has_taken_over():
+    here, there = LogView(), LogView()
+    older = keeper(here)
+    newer = SessionKeeper("us", "g2", there, ["eu", "us"])
+    there.join(started(older, "c1", PERSISTENT).item)
+    assert older.taken_over(here.get(SESSION, "car")) is None
+    here.join(started(newer, "c9", PERSISTENT).item)
+    assert older.taken_over(here.get(SESSION, "car")) == "c1"
+    assert not older.is_ours("car", "c1")
+    assert older.leave("car", "c1", {}, 1) is None
+    assert newer.is_ours("car", "c9")
+
+
+def test_progress_passes_nobody_over():
+    view = LogView()
+    each = keeper(view)
+    started(each, "c1", PERSISTENT)
+    places = {"eu": Place(9, "w:9"), "us": Place(4, "v:4")}
+    each.progress(places)
+    assert sessions.read_progress(view.get(PROGRESS, "g")) is None
+    leaving = each.leave("car", "c1", {"eu": Place(5, "w:5"), "us": Place()}, 1)
+    told = sessions.read_progress(each.progress({**places, "eu": Place(12, "w:12")}))
+    assert told.places["eu"] == Place(5, "w:5")
+    each.is_safe(leaving)
+    assert each.progress({**places, "eu": Place(13, "w:13")}) is None
+
+
+def test_a_client_is_given_no_more_than_it_takes():
+    session = Session("car", Rights(), 45.0, expiry_s=60)
+    returning = Returning(session, {"eu": Place()}, [], {"eu"}, {"eu": 0})
+    assert returning.begin_batch("eu", 1)
+    given_ = 0
+    for at in range(1_000):
+        owed = returning.take("eu", 1, "w:1", at)
+        if owed is not None:
+            session.deliver(Publish("t", b"", 1), owed=owed)
+            given_ += 1
+    assert session.backlog == AHEAD_MAX
+    returning.end_batch("eu", 1, "w:1")
+    assert returning.places["eu"] == Place(1, "w:1", through=False)
+    assert not returning.begin_batch("eu", 1)
+    while session.unacknowledged():
+        session.handle(packets.Puback(session.unacknowledged()[0].packet_id))
+    assert returning.begin_batch("eu", 1)
+    assert returning.take("eu", 1, "w:1", given_ - 1) is None
+    assert returning.take("eu", 1, "w:1", given_) is not None
