@@ -12,10 +12,19 @@ from isthmus.bench import plan as plans
 from isthmus.bench import report
 from isthmus.bench.command import Request, choose
 from isthmus.bench.metrics import metrics
-from isthmus.bench.plan import Client, DelayPlan, LoadPlan, Offering, Outcome, Publishing
+from isthmus.bench.plan import (
+    Client,
+    DelayPlan,
+    FanningOut,
+    LoadPlan,
+    Offering,
+    Outcome,
+    Publishing,
+)
 from isthmus.bench.rounds import Measured
 from isthmus.errors import ConfigError, InputError, Unavailable
 
+BROKER = ("/usr/sbin/mosquitto", "2.0.11")
 MACHINE = {
     "cpus": 2,
     "cpu_model": "a CPU",
@@ -34,7 +43,7 @@ def outcome(count: int, **servers: float) -> Outcome:
 
 
 def measured() -> list[Measured]:
-    known = {each.name: each for each in metrics(("/usr/sbin/mosquitto", "2.0.11"))}
+    known = {each.name: each for each in metrics(BROKER, 600.0)}
     with_peer, without = known["qos1_durable_per_s"], known["qos1_two_regions_per_s"]
     return [
         Measured(
@@ -75,7 +84,7 @@ def test_the_report_is_the_contract():
 
 
 def test_a_delay_is_reported_with_what_is_behind_it():
-    (metric,) = (each for each in metrics(None) if each.name == "puback_p99_ms")
+    (metric,) = (each for each in metrics(None, 600.0) if each.name == "puback_p99_ms")
     rounds = [
         Outcome(
             count=100,
@@ -91,6 +100,30 @@ def test_a_delay_is_reported_with_what_is_behind_it():
     assert result["late_ms"] == {"p50": 0.5, "p99": 1.0}
 
 
+def test_memory_is_that_of_who_holds_the_connections():
+    (metric,) = (each for each in metrics(None, 600.0) if each.name == "bytes_per_connection")
+    grown = {"eu-gateway": 100_000, "eu-services": 7_000, "eu-nats": 900}
+    outcome = Outcome(count=2, seconds=1.0, memory_growth=grown)
+    measured = Measured(metric, [outcome], repeated=["it was paused"])
+    (result,) = report.build(MACHINE, [measured])["results"]
+    assert (result["value"], result["repeated"]) == (50_000, ["it was paused"])
+
+
+def test_who_drops_connections_fails():
+    (metric,) = (each for each in metrics(None, 600.0) if each.name == "idle_10k")
+    values = {"count": 10, "seconds": 1.0, "latency_ms": {"p99": 4.0}}
+    good, bad = Outcome(**values), Outcome(**values, dropped=3)
+    results = report.build(MACHINE, [Measured(metric, [good])])["results"]
+    assert [(each["metric"], each["value"]) for each in results] == [
+        ("idle_10k_puback_p99_ms", 4.0),
+        ("idle_10k_dropped", 0),
+    ]
+    assert report.failures([Measured(metric, [good])]) == []
+    assert report.failures([Measured(metric, [bad])]) == [
+        "idle_10k_dropped is 3, and may be 0 at most"
+    ]
+
+
 def test_the_table_has_every_figure():
     screen = io.StringIO()
     report.show(Console(file=screen, width=100), report.build(MACHINE, measured()))
@@ -99,26 +132,38 @@ def test_the_table_has_every_figure():
 
 
 def test_without_mosquitto_it_is_no_peer():
-    names = [each.name for each in metrics(None)]
-    assert names == [each.name for each in metrics(("/usr/sbin/mosquitto", "2.0.11"))]
-    assert {each.peer.name for each in metrics(None) if each.peer} == {"loopback"}
+    names = [each.name for each in metrics(None, 600.0)]
+    assert names == [each.name for each in metrics(BROKER, 600.0)]
+    assert "mosquitto" not in {each.peer.name for each in metrics(None, 600.0) if each.peer}
 
 
 def test_only_measures_what_is_named_in_the_order_of_the_list():
-    known = metrics(None)
-    chosen = choose(known, ["connects_per_s", "qos1_durable_per_s"])
-    assert [each.name for each in chosen] == ["qos1_durable_per_s", "connects_per_s"]
-    assert choose(known, []) == known
+    known = metrics(None, 600.0)
+    chosen = choose(known, ["idle_10k", "qos1_durable_per_s"], is_long=False)
+    assert [each.name for each in chosen] == ["qos1_durable_per_s", "idle_10k"]
+
+
+def test_what_takes_long_must_be_asked_for():
+    known = metrics(None, 600.0)
+    assert choose(known, [], is_long=True) == known
+    left_out = {each.name for each in known} - {
+        each.name for each in choose(known, [], is_long=False)
+    }
+    assert left_out == {"idle_10k"}
 
 
 def test_a_metric_that_there_is_not_is_named():
     with pytest.raises(InputError, match=r"'fast'\nTry: one of qos1_durable_per_s, "):
-        choose(metrics(None), ["fast"])
+        choose(metrics(None, 600.0), ["fast"], is_long=False)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
-    [({"rounds": 0}, "--rounds is 0"), ({"seconds": 0.0}, "--seconds is 0.0")],
+    [
+        ({"rounds": 0}, "--rounds is 0"),
+        ({"seconds": 0.0}, "--seconds is 0.0"),
+        ({"idle_minutes": -1.0}, "--idle-minutes is -1.0"),
+    ],
 )
 def test_arguments_that_measure_nothing_are_refused(wrong, said):
     with pytest.raises(InputError, match=said):
@@ -156,12 +201,23 @@ def test_a_plan_comes_back_as_it_was_written(tmp_path):
         ({"seconds": 0.0}, "plan.json: seconds is 0.0"),
         ({"load": Publishing(window=1)}, "plan.json: window is 1"),
         ({"load": Offering(per_s=0)}, "plan.json: per_s is 0"),
+        ({"load": FanningOut(subscribers=3)}, "plan.json: crowd_clients is empty"),
+        ({"load": Offering(per_s=1, crowd=3)}, "plan.json: crowd_clients is empty"),
     ],
 )
 def test_a_wrong_plan_names_the_field(tmp_path, changes, said):
     plans.dump(tmp_path / "plan.json", make_plan(**changes))
     with pytest.raises(ConfigError, match=said):
         plans.load(tmp_path / "plan.json", LoadPlan)
+
+
+def test_a_crowd_shares_certificates_under_different_names():
+    both = [
+        Client(client_id=name, certificate=f"{name}.pem", key="k", topic="t") for name in ("a", "b")
+    ]
+    crowd = make_plan(crowd_clients=tuple(both)).crowd(3)
+    assert [each.client_id for each in crowd] == ["a-0", "b-1", "a-2"]
+    assert [each.certificate for each in crowd] == ["a.pem", "b.pem", "a.pem"]
 
 
 def test_a_delay_of_less_than_nothing_is_refused(tmp_path):

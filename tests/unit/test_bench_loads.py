@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus.bench import open_files
 from isthmus.bench.client import ACCEPTED, DISCONNECT, Faults, MqttClient
+from isthmus.bench.crowd import PONG, Idler, Losses
+from isthmus.bench.fanning import SUBACK, Fan, Subscriber
 from isthmus.bench.offering import Schedule, Sender
 from isthmus.bench.percentiles import percentiles
-from isthmus.bench.plan import Client, Publishing
+from isthmus.bench.plan import Client, Offering, Publishing
 from isthmus.bench.publisher import settle
 from isthmus.bench.publishing import Pusher
-from isthmus.errors import Unavailable
+from isthmus.errors import ConfigError, Unavailable
 from isthmus.wire import mqtt3_encode
 from isthmus.wire.mqtt import ServerDecoder
-from isthmus.wire.packets import Connect, Disconnect, Publish
+from isthmus.wire.packets import Connect, Disconnect, Filter, Pingreq, Publish
 
 CLIENT = Client(client_id="a", certificate="a.pem", key="a.key", topic="vehicles/a/telemetry")
 
@@ -177,6 +181,122 @@ async def test_a_server_that_does_not_keep_up_ends_the_load(monkeypatch):
         sender.publish()
     with pytest.raises(Unavailable, match="a: 2 publishes are not acknowledged"):
         faults.check()
+
+
+# Fanning out
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 3),
+    st.lists(st.integers(0, 3), max_size=60),
+)
+def test_a_message_leaves_when_one_has_reached_everybody(subscribers, window, who):
+    has = [0] * subscribers
+    loop = asyncio.new_event_loop()
+    try:
+        fan = Fan(subscribers, window, lambda: None, loop.create_future())
+        fan.start()
+        for each in who:
+            each %= subscribers
+            if has[each] < fan.sent:
+                has[each] += 1
+                fan.took(has[each] - 1)
+            assert fan.sent == min(has) + window
+            assert fan.delivered == sum(has)
+        fan.stop()
+        assert not fan.settled.done()
+        for each in range(subscribers):
+            while has[each] < fan.sent:
+                has[each] += 1
+                fan.took(has[each] - 1)
+        assert fan.settled.done()
+        assert fan.delivered == fan.sent * subscribers
+    finally:
+        loop.close()
+
+
+def fan_of_one(window: int) -> Fan:
+    return Fan(1, window, lambda: None, asyncio.get_running_loop().create_future())
+
+
+async def test_a_subscriber_counts_the_copies_in_pieces():
+    copy, fan = mqtt3_encode.encode_publish("t", b"abc"), fan_of_one(3)
+    subscriber = Subscriber(CLIENT, Faults(), copy, 3, fan)
+    socket = connected(subscriber)
+    subscriber.subscribe("t")
+    (subscribe,) = socket.packets()
+    assert subscribe.filters == (Filter("t", 0),)
+    fan.start()
+    stream = SUBACK + copy * 3
+    for place in range(0, len(stream), 5):
+        subscriber.data_received(stream[place : place + 5])
+    assert subscriber.subscribed.done()
+    assert fan.delivered == 3
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (mqtt3_encode.encode_suback(1, (0x80,)), "SUBSCRIBE was answered 90 03 00 01 80"),
+        (SUBACK + mqtt3_encode.encode_publish("t", b"abd"), "not a copy"),
+        (SUBACK + mqtt3_encode.encode_publish("t", b"abc") * 2, "2 copies of 1 messages"),
+    ],
+)
+async def test_a_subscriber_refuses_what_was_not_published(answer, said):
+    faults, fan = Faults(), fan_of_one(1)
+    copy = mqtt3_encode.encode_publish("t", b"abc")
+    subscriber = Subscriber(CLIENT, faults, copy, 1, fan)
+    connected(subscriber)
+    fan.start()
+    fan.stop()
+    subscriber.data_received(answer)
+    with pytest.raises(Unavailable, match=f"a: {said}"):
+        faults.check()
+
+
+# A crowd
+
+
+async def test_an_idler_is_answered_and_its_loss_is_counted():
+    losses = Losses()
+    idler = Idler(CLIENT, losses)
+    socket = connected(idler)
+    idler.ping()
+    idler.ping()
+    assert socket.packets() == [Pingreq(), Pingreq()]
+    idler.data_received(PONG[:1])
+    idler.data_received(PONG[1:] + PONG)
+    assert losses.count == 0
+    idler.data_received(PONG)
+    idler.connection_lost(None)
+    assert losses.count == 1
+    losses.check()
+
+
+@pytest.mark.parametrize(
+    ("limits", "count", "raised"),
+    [
+        ((1_024, 20_000), 10_500, (20_000, 20_000)),
+        ((20_000, 20_000), 10_500, None),
+        ((1_024, resource.RLIM_INFINITY), 10_500, (10_500, resource.RLIM_INFINITY)),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 10_500, None),
+    ],
+)
+def test_as_many_files_as_may_be_are_allowed(limits, count, raised, monkeypatch):
+    wanted = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda _, new: wanted.append(new))
+    open_files.allow(count, "idle_10k")
+    assert wanted == ([raised] if raised else [])
+
+
+def test_too_few_files_are_told_with_what_to_do(monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (1_024, 4_096))
+    load = Offering(per_s=1, crowd=10_000)
+    said = r"idle_10k needs 10500 open files per process, .* 4096\nTry: ulimit -n 10500"
+    with pytest.raises(ConfigError, match=said):
+        open_files.allow(open_files.needed(load), "idle_10k")
 
 
 # Percentiles

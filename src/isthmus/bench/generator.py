@@ -7,8 +7,18 @@ from pathlib import Path
 
 from isthmus.bench import plan as plans
 from isthmus.bench.connecting import connect
+from isthmus.bench.fanning import fan_out
+from isthmus.bench.holding import hold
 from isthmus.bench.offering import offer
-from isthmus.bench.plan import Connecting, LoadPlan, Offering, Outcome, Publishing
+from isthmus.bench.plan import (
+    Connecting,
+    FanningOut,
+    Holding,
+    LoadPlan,
+    Offering,
+    Outcome,
+    Publishing,
+)
 from isthmus.bench.publishing import publish
 from isthmus.bench.watch import Watch
 from isthmus.errors import IsthmusError
@@ -33,6 +43,10 @@ async def _run(plan: LoadPlan) -> Outcome:
             return await offer(plan, plan.load, watch)
         case Connecting():
             return await connect(plan, plan.load, watch)
+        case FanningOut():
+            return await fan_out(plan, plan.load, watch)
+        case Holding():
+            return await hold(plan, plan.load, watch)
 
 
 def _first(errors: BaseExceptionGroup[IsthmusError]) -> str:

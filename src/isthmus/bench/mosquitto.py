@@ -12,7 +12,7 @@ from pathlib import Path
 
 from isthmus.adapters.pki import Pki
 from isthmus.bench.plan import Outcome
-from isthmus.bench.stand import SOURCES, Stand, Target, Tools, client, names
+from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
 from isthmus.errors import ConfigError, Unavailable
 from isthmus.local.addresses import Addresses
 from isthmus.local.child import Child
@@ -78,7 +78,8 @@ def mosquitto(binary: str) -> Stand:
                 port=address.ports["mqtt"],
                 hostname=hostname,
                 ca_file=pki.ca_file,
-                clients=tuple(client(name, pki.device(name)) for name in names()),
+                clients=clients(pki, DEVICES),
+                crowd=clients(pki, CROWD),
                 servers={MOSQUITTO: child.pid},
                 sources=() if addresses.shared_host else SOURCES,
                 check=check,

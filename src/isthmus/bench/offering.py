@@ -13,7 +13,8 @@ from array import array
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from isthmus.bench.client import Dialler, Faults
+from isthmus.bench.client import Dialler, Faults, MqttClient
+from isthmus.bench.crowd import Idler, Losses, keep_alive
 from isthmus.bench.percentiles import percentiles
 from isthmus.bench.plan import Client, LoadPlan, Offering, Outcome
 from isthmus.bench.publisher import Publisher, settle
@@ -70,10 +71,13 @@ async def offer(plan: LoadPlan, load: Offering, watch: Watch) -> Outcome:
     """Connect everybody, publish at the rate, and time what was due in the measured seconds."""
     faults, payload = Faults(), random.Random(0).randbytes(load.payload_bytes)
     senders = [Sender(each, faults, payload) for each in plan.clients]
-    await Dialler(plan).connect_all(senders)
+    losses = Losses()
+    idlers = [Idler(each, losses) for each in plan.crowd(load.crowd)]
+    await Dialler(plan).connect_all([*idlers, *senders])
     schedule = Schedule(monotonic_s(), load.per_s, len(senders))
     late_s = array("d")
     pacing = asyncio.create_task(_pace(schedule, senders, late_s))
+    keeping = asyncio.create_task(keep_alive(idlers))
     try:
         await faults.during(plan.warm_up_s)
         watch.begin()
@@ -82,9 +86,10 @@ async def offer(plan: LoadPlan, load: Offering, watch: Watch) -> Outcome:
         to_s = monotonic_s()
         watch.end()
     finally:
-        await end([pacing])
+        await end([pacing, keeping])
     acknowledged = await settle(senders, faults)
-    for each in senders:
+    clients: list[MqttClient] = [*senders, *idlers]
+    for each in clients:
         each.leave()
     latencies_s = [
         answered_s - due_s
@@ -95,6 +100,7 @@ async def offer(plan: LoadPlan, load: Offering, watch: Watch) -> Outcome:
     return Outcome(
         count=len(latencies_s),
         acknowledged=acknowledged,
+        dropped=losses.count,
         latency_ms=_ms(latencies_s),
         late_ms=_ms(late_s[first_late:]),
         **watch.figures(),

@@ -6,10 +6,12 @@ it, and nothing about what the server is.
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec.structs import replace
 
 from isthmus.config import Listen
 from isthmus.errors import ConfigError, Unavailable
@@ -45,6 +47,8 @@ class Offering(_Part, frozen=True, kw_only=True, tag="offering"):
     #: Of all clients together.
     per_s: float
     payload_bytes: int = 200
+    #: Clients that are connected meanwhile and do nothing.
+    crowd: int = 0
 
 
 class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
@@ -54,7 +58,24 @@ class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
     at_once: int = 32
 
 
-Load = Publishing | Offering | Connecting
+class FanningOut(_Part, frozen=True, kw_only=True, tag="fanning-out"):
+    """One client publishes at QoS 1, and many have subscribed to it at QoS 0."""
+
+    subscribers: int
+    payload_bytes: int = 200
+    #: Messages that some subscribers lack.
+    window: int = 10
+
+
+class Holding(_Part, frozen=True, kw_only=True, tag="holding"):
+    """Clients connect, and do nothing."""
+
+    #: Connections between which the growth of the servers' memory is read.
+    first: int
+    last: int
+
+
+Load = Publishing | Offering | Connecting | FanningOut | Holding
 
 
 class LoadPlan(_Part, frozen=True, kw_only=True):
@@ -65,7 +86,10 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
     #: What the server's certificate is verified for.
     hostname: str
     ca_file: str
+    #: Who publishes. Each connects under its own name only.
     clients: tuple[Client, ...]
+    #: Who makes up a crowd: may connect under any name that begins with its own.
+    crowd_clients: tuple[Client, ...] = ()
     load: Load
     #: Seconds that are measured, and seconds of the same load before them that are not.
     seconds: float
@@ -75,6 +99,14 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
     #: Local addresses that connections come from in turn; none: the one that the system picks.
     sources: tuple[str, ...] = ()
     outcome_file: str
+
+    def crowd(self, count: int) -> list[Client]:
+        """So many different clients, who share the certificates of a few."""
+        shared = itertools.cycle(self.crowd_clients)
+        return [
+            replace(each, client_id=f"{each.client_id}-{number}")
+            for number, each in zip(range(count), shared, strict=False)
+        ]
 
     def validate(self) -> None:
         """Raise ConfigError for values that are of the right type and still wrong."""
@@ -87,6 +119,11 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
             raise ConfigError(f"window is {self.load.window}", hint="2 to 65535")
         if isinstance(self.load, Offering) and not self.load.per_s > 0:
             raise ConfigError(f"per_s is {self.load.per_s}", hint="a value above 0")
+        is_crowded = isinstance(self.load, FanningOut | Holding) or (
+            isinstance(self.load, Offering) and self.load.crowd
+        )
+        if is_crowded and not self.crowd_clients:
+            raise ConfigError("crowd_clients is empty", hint="list at least one")
 
 
 class Route(_Part, frozen=True, kw_only=True):
@@ -122,10 +159,14 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     generator_cpu: float = 0.0
     server_cpu: dict[str, float] = {}
     other_cpu: float = 0.0
+    #: Bytes by which the servers' memory grew.
+    memory_growth: dict[str, int] = {}
     #: From when a publish was due until it was acknowledged: p50, p95, p99, max.
     latency_ms: dict[str, float] = {}
     #: Of that, from when it was due until the generator wrote it.
     late_ms: dict[str, float] = {}
+    #: Connections of a crowd that were lost.
+    dropped: int = 0
     #: What went wrong; nothing else here counts then.
     error: str = ""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.streams import ensure_streams
 from isthmus.bench.certificates import register_many
 from isthmus.bench.plan import DelayPlan, Outcome, Route, dump
-from isthmus.bench.stand import SOURCES, Stand, Target, Tools, client, names
+from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
 from isthmus.config import Listen, RegionConfig
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.local import bring_up, nats_server
@@ -29,9 +29,11 @@ from isthmus.local.child import Child
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem, Settings
 
+CROWD_POLICY = "crowd"
 POLL_S = 0.05
 #: For gateways to read everything that is registered.
 OPEN_WITHIN_S = 180.0
+COMPLAINTS_MAX = 3
 #: For a nats-server to bring what it wrote to its disk.
 QUICK_STOP_S = 60.0
 #: A gateway tells its figures every second.
@@ -59,12 +61,24 @@ def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Sta
                 await stack.enter_async_context(_distance(system, one_way_s, tools, ended.append))
             position = await _register_many(system, certificates, tools) if certificates else 0
             await asyncio.gather(*(system.start_region(region) for region in regions))
-            devices = [bring_up.device(system, name, {}) for name in names()]
-            await bring_up.register_all(operator, regions[0], devices, lambda _: None)
+            await _register_devices(system, operator)
             await _until_open(operator, regions, position)
-            yield _target(system, operator, ended)
+            try:
+                yield _target(system, operator, ended)
+            except Unavailable as error:
+                reason = f"{error.args[0]}{_complaints(system)}"
+                raise Unavailable(reason, hint=error.hint) from error
 
     return stand
+
+
+async def _register_devices(system: LocalSystem, operator: Operator) -> None:
+    home = system.settings.regions[0]
+    devices = [bring_up.device(system, name, {}) for name in DEVICES]
+    await operator.register(home, devices, [bring_up.fleet_policy(home)])
+    crowd = [bring_up.device(system, name, {}, CROWD_POLICY) for name in CROWD]
+    document = bring_up.document(home, "crowd-*", f"{bring_up.TOPIC_ROOT}/*")
+    await operator.register(home, crowd, [{"name": CROWD_POLICY, "document": document}])
 
 
 async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
@@ -148,6 +162,29 @@ def _reach_peers_at(file: Path, urls: Mapping[str, str]) -> None:
     configs.dump(file, replace(config, peers=peers))
 
 
+def _complaints(system: LocalSystem) -> str:
+    """The last things that a gateway, services or nats-server warned of, for an error message."""
+    found = []
+    for file in sorted((system.settings.state_dir / "logs").glob("*.log")):
+        for line in file.read_text(errors="replace").splitlines():
+            with suppress(msgspec.DecodeError):
+                said = msgspec.json.decode(line, type=_LogLine)
+                if said.level != "info" and said.logger.startswith("isthmus"):
+                    found.append((said.at, f"{file.stem}: {said.message} {said.reason}".strip()))
+    last = [text for _, text in sorted(found)[-COMPLAINTS_MAX:]]
+    return "".join(f"; {text}" for text in last)
+
+
+class _LogLine(msgspec.Struct):
+    """What is of interest in a line of a service's log."""
+
+    at: float
+    level: str
+    logger: str
+    message: str
+    reason: str = ""
+
+
 def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Target:
     home = system.settings.regions[0]
     address = system.address(home)
@@ -162,7 +199,8 @@ def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Ta
         port=address.ports["mqtt"],
         hostname=system.hostname(home),
         ca_file=system.pki.ca_file,
-        clients=tuple(client(name, system.pki.device(name)) for name in names()),
+        clients=clients(system.pki, DEVICES),
+        crowd=clients(system.pki, CROWD),
         servers=system.pids(),
         sources=() if system.shared_host else SOURCES,
         check=check,
@@ -179,10 +217,12 @@ async def _until_open(operator: Operator, regions: Sequence[str], position: int)
     try:
         async with asyncio.timeout(OPEN_WITHIN_S):
             while True:
-                found = {region: await operator.status(region) for region in regions}
-                closed = [each for each in regions if not _is_open(found[each], wanted[each])]
-                if not closed:
-                    return
+                # On a machine that is busy starting them, an answer may take too long.
+                with suppress(Unavailable):
+                    found = {region: await operator.status(region) for region in regions}
+                    closed = [each for each in regions if not _is_open(found[each], wanted[each])]
+                    if not closed:
+                        return
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         reason = f"{', '.join(closed)} admits nobody after {OPEN_WITHIN_S:.0f} s"
@@ -199,17 +239,18 @@ def _is_open(status: dict[str, Any], position: int) -> bool:
 
 async def _check_counts(operator: Operator, regions: Sequence[str], outcome: Outcome) -> None:
     """Hold the gateway's own count against what clients were told."""
-    told, given = outcome.acknowledged, -1
+    told = outcome.acknowledged
+    gateways: list[dict[str, Any]] = []
     try:
         async with asyncio.timeout(COUNTED_WITHIN_S):
-            while True:
-                gateways = (await operator.status(regions[0]))["gateways"]
-                given = sum(each["acknowledged"] for each in gateways)
-                if given == told:
-                    break
+            while not gateways or _given(gateways) != told:
+                with suppress(Unavailable):
+                    gateways = (await operator.status(regions[0]))["gateways"]
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
-        reason = f"clients have {told} acknowledgements, and the gateway gave {given}"
+        if not gateways:
+            raise Unavailable(f"the gateway of {regions[0]} does not say what it gave") from None
+        reason = f"clients have {told} acknowledgements, and the gateway gave {_given(gateways)}"
         raise BrokenInvariant(reason) from None
     alone = sum(each["acknowledged_alone"] for each in gateways)
     if len(regions) > 1 and alone:
@@ -218,3 +259,7 @@ async def _check_counts(operator: Operator, regions: Sequence[str], outcome: Out
             " be measured",
             hint="again, with less beside it on this machine",
         )
+
+
+def _given(gateways: Sequence[dict[str, Any]]) -> int:
+    return sum(each["acknowledged"] for each in gateways)

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from isthmus.bench.metrics import Metric
+from isthmus.bench.metrics import Figure
 from isthmus.bench.plan import Outcome
 from isthmus.bench.rounds import Measured
 
@@ -19,25 +19,38 @@ def build(machine: dict[str, Any], measured: Sequence[Measured]) -> dict[str, An
     return {
         "bench": "gateway",
         "machine": machine,
-        "results": [_result(each) for each in measured],
+        "results": [_result(each, figure) for each in measured for figure in each.metric.figures],
     }
 
 
-def _result(measured: Measured) -> dict[str, Any]:
-    metric = measured.metric
-    result = {"metric": metric.name, "unit": metric.unit, **_figures(metric, measured.ours)}
-    if metric.peer:
-        peer = _figures(metric, measured.peer)
-        result["peer"] = {"name": metric.peer.name, "version": metric.peer.version, **peer}
+def failures(measured: Sequence[Measured]) -> list[str]:
+    """What is more than it may be."""
+    return [
+        f"{figure.name} is {figure.read(outcome):g}, and may be {figure.at_most:g} at most"
+        for each in measured
+        for figure in each.metric.figures
+        for outcome in each.ours
+        if figure.at_most is not None and figure.read(outcome) > figure.at_most
+    ]
+
+
+def _result(measured: Measured, figure: Figure) -> dict[str, Any]:
+    side = measured.metric.peer
+    result = {"metric": figure.name, "unit": figure.unit, **_values(figure, measured.ours)}
+    if side:
+        peer = _values(figure, measured.peer)
+        result["peer"] = {"name": side.name, "version": side.version, **peer}
         result["ratio"] = round(result["value"] / peer["value"], 3)
+    if measured.repeated:
+        result["repeated"] = measured.repeated
     return result
 
 
-def _figures(metric: Metric, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def _values(figure: Figure, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     # Without digits, round() makes an integer.
-    digits = metric.digits or None
-    rounds = [round(metric.read(each), digits) for each in outcomes]
-    figures = {
+    digits = figure.digits or None
+    rounds = [round(figure.read(each), digits) for each in outcomes]
+    values = {
         "value": round(median(rounds), digits),
         "rounds": rounds,
         "generator_cpu": round(median(each.generator_cpu for each in outcomes), 2),
@@ -47,8 +60,8 @@ def _figures(metric: Metric, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     }
     for name in ("latency_ms", "late_ms"):
         if getattr(outcomes[0], name):
-            figures[name] = _medians([getattr(each, name) for each in outcomes], 2)
-    return figures
+            values[name] = _medians([getattr(each, name) for each in outcomes], 2)
+    return values
 
 
 def _ms_per_1000(outcome: Outcome) -> dict[str, float]:

@@ -21,6 +21,8 @@ class Measured:
     metric: Metric
     ours: list[Outcome] = field(default_factory=list)
     peer: list[Outcome] = field(default_factory=list)
+    #: Turns that did not come to their end and were taken again: why.
+    repeated: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,27 +52,41 @@ async def _measure(metric: Metric, options: Options) -> Measured:
             options.tools.doing(f"{metric.name} starts")
             target = await kept.enter_async_context(_standing(metric.ours, "kept", options))
             sides[0] = ("isthmus", _as_it_stands(target), measured.ours)
-        for number in range(1, options.rounds + 1):
+        rounds = 1 if metric.long_s else options.rounds
+        for number in range(1, rounds + 1):
             for name, stand, outcomes in sides:
-                where = f"{metric.name}, round {number} of {options.rounds}: {name}"
-                try:
-                    outcome = await _turn(metric, stand, options, where)
-                except Unavailable as error:
-                    raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
+                where = f"{metric.name}, round {number} of {rounds}: {name}"
+                outcome = await _turn_or_again(measured, stand, options, where)
                 outcomes.append(outcome)
-                options.say(f"{where} {metric.read(outcome):,.{metric.digits}f} {metric.unit}")
+                values = ", ".join(
+                    f"{each.read(outcome):,.{each.digits}f} {each.unit}" for each in metric.figures
+                )
+                options.say(f"{where} {values}")
     return measured
+
+
+async def _turn_or_again(measured: Measured, stand: Stand, options: Options, where: str) -> Outcome:
+    """A turn, and once more if something came in between, as on a machine with other work."""
+    try:
+        return await _turn(measured.metric, stand, options, where)
+    except Unavailable as error:
+        reason = str(error.args[0])
+    measured.repeated.append(reason)
+    options.say(f"again: {reason}")
+    return await _turn(measured.metric, stand, options, where)
 
 
 async def _turn(metric: Metric, stand: Stand, options: Options, where: str) -> Outcome:
     options.tools.doing(f"{where} starts")
-    async with _standing(stand, "turn", options) as target:
-        options.tools.doing(f"{where} is measured for {options.seconds:g} s")
-        outcome = await generate(
-            target, metric.load, options.seconds, options.directory, options.tools
-        )
+    seconds = metric.long_s or options.seconds
+    try:
+        async with _standing(stand, "turn", options) as target:
+            options.tools.doing(f"{where} is measured for {seconds:g} s")
+            outcome = await generate(target, metric.load, seconds, options.directory, options.tools)
+    except Unavailable as error:
+        raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
     if not outcome.count:
-        raise Unavailable(f"nothing was counted within {options.seconds:g} s")
+        raise Unavailable(f"{where}: nothing was counted within {seconds:g} s")
     return outcome
 
 

@@ -6,20 +6,22 @@ the turn before is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from isthmus.adapters.pki import Identity
+from isthmus.adapters.pki import Identity, Pki
 from isthmus.bench.plan import Client, Load, LoadPlan, Outcome, dump, read_outcome
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.child import Child
 from isthmus.local.system import LAUNCHER
 
-#: Devices that are registered; each is one client of the loads that publish.
-DEVICES = 50
+#: Devices that publish, each as one client under its own name.
+DEVICES = tuple(f"bench-{number}" for number in range(1, 51))
+#: Devices that may each be many clients: those that only wait, or listen.
+CROWD = tuple(f"crowd-{number}" for number in range(1, 51))
 #: Far from what regions take.
 SOURCES = tuple(f"127.251.{number}.1" for number in range(1, 33))
 
@@ -32,7 +34,9 @@ class Target:
     port: int
     hostname: str
     ca_file: Path
+    #: Who publishes, and who shares certificates in a crowd.
     clients: tuple[Client, ...]
+    crowd: tuple[Client, ...]
     servers: dict[str, int]
     sources: tuple[str, ...]
     #: Compares what clients were told with what the server says of itself.
@@ -52,13 +56,12 @@ class Tools:
 Stand = Callable[[Path, Tools], AbstractAsyncContextManager[Target]]
 
 
-def names() -> list[str]:
-    """The devices of every stand."""
-    return [f"bench-{number}" for number in range(1, DEVICES + 1)]
+def clients(pki: Pki, names: Iterable[str]) -> tuple[Client, ...]:
+    """Devices as the generator knows them."""
+    return tuple(_client(name, pki.device(name)) for name in names)
 
 
-def client(name: str, identity: Identity) -> Client:
-    """A device as the generator knows it."""
+def _client(name: str, identity: Identity) -> Client:
     topic = f"{bring_up.TOPIC_ROOT}/{name}/telemetry"
     return Client(
         client_id=name, certificate=str(identity.chain), key=str(identity.key), topic=topic
@@ -76,6 +79,7 @@ async def generate(
         hostname=target.hostname,
         ca_file=str(target.ca_file),
         clients=target.clients,
+        crowd_clients=target.crowd,
         load=load,
         seconds=seconds,
         warm_up_s=min(1.0, seconds),

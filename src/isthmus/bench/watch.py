@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import NamedTuple, TypedDict
 
 import psutil
@@ -48,6 +49,11 @@ class Watch:
         ours = self.generator_cpu + sum(self.server_cpu.values())
         self.other_cpu = max(0.0, (after.machine - before.machine) / self.seconds - ours)
 
+    def memory(self) -> dict[str, int]:
+        """Bytes that each server has in memory now."""
+        with _told():
+            return {name: each.memory_info().rss for name, each in self._servers.items()}
+
     def figures(self) -> Used:
         """What an outcome says of it."""
         return Used(
@@ -58,10 +64,8 @@ class Watch:
         )
 
     def _read(self) -> _Clocks:
-        try:
+        with _told():
             servers = {name: _used(each) for name, each in self._servers.items()}
-        except psutil.NoSuchProcess as error:
-            raise Unavailable(f"a server has ended: process {error.pid}") from None
         machine = psutil.cpu_times()
         busy = sum(machine) - machine.idle - getattr(machine, "iowait", 0.0)
         # Linux counts a guest's time as a user's too.
@@ -76,6 +80,14 @@ class _Clocks(NamedTuple):
     machine: float
     generator: float
     servers: dict[str, float]
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except psutil.NoSuchProcess as error:
+        raise Unavailable(f"a server has ended: process {error.pid}") from None
 
 
 def _used(process: psutil.Process) -> float:

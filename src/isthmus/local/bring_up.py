@@ -23,7 +23,7 @@ POLL_S = 0.1
 REGISTER_AT_ONCE = 100
 
 
-def _document(region: str, client: str, topics: str) -> str:
+def document(region: str, client: str, topics: str) -> str:
     """A policy as a team on AWS would write it, naming its home region; it holds in all."""
 
     def arn(kind: str, name: str) -> str:
@@ -48,12 +48,14 @@ def _document(region: str, client: str, topics: str) -> str:
 def fleet_policy(region: str) -> dict[str, str]:
     """Each device connects under its own name and uses its own topics."""
     name = "${iot:Connection.Thing.ThingName}"
-    return {"name": FLEET_POLICY, "document": _document(region, name, f"{TOPIC_ROOT}/{name}/*")}
+    return {"name": FLEET_POLICY, "document": document(region, name, f"{TOPIC_ROOT}/{name}/*")}
 
 
 def _canary_policy(region: str) -> dict[str, str]:
-    document = _document(region, "canary-*", "isthmus/canary/*")
-    return {"name": CANARY_POLICY, "document": document}
+    return {
+        "name": CANARY_POLICY,
+        "document": document(region, "canary-*", "isthmus/canary/*"),
+    }
 
 
 def device(
