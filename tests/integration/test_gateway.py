@@ -582,16 +582,18 @@ async def test_who_is_silent_for_one_and_a_half_keep_alives_is_cut_off(regions: 
 
 @pytest.mark.parametrize("how", ["says nothing", "trickles"])
 async def test_who_does_not_connect_in_time_is_cut_off(regions: Regions, how: str) -> None:
+    name = await regions.device("never-connects")
+    tls = regions.tls(regions.identity(name)) if how == "trickles" else None
     async with second_gateway(regions) as gateway:
         listen = gateway.config.mqtt
-        wire = await Wire.open(listen.host, listen.port, None, "")
+        wire = await Wire.open(listen.host, listen.port, tls, regions.system.hostname(HOME))
         await until("the gateway has the connection", lambda: len(gateway._connections) == 1)
         held = next(iter(gateway._connections))
         gateway.look(9.0)
         assert held.address != ""
         if how == "trickles":
             gateway.late_s, before = 9.0, held.heard_s
-            wire.writer.write(b"\x16")
+            wire.writer.write(mqtt3.encode(mqtt3.Connect(name))[:1])
             await until("the gateway has heard it", lambda: held.heard_s > before)
         gateway.look(11.0)
         # Of a connection that the gateway has closed it knows no address any more.

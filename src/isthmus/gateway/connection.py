@@ -1,4 +1,4 @@
-"""One client's socket: TLS, packets, and the session's actions performed.
+"""One client's socket: its stream, packets, and the session's actions performed.
 
 Bounded everywhere: a client that has not connected within a few seconds is closed, one that reads
 too slowly is closed, and one to which many PUBACKs are owed is not read from until they have left.
@@ -7,13 +7,10 @@ too slowly is closed, and one to which many PUBACKs are owed is not read from un
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import secrets
 from functools import partial
 from typing import TYPE_CHECKING, cast
-
-from OpenSSL import SSL
 
 from isthmus.clock import now_ms
 from isthmus.core.batch import Source
@@ -36,9 +33,9 @@ from isthmus.core.session import (
     Ticket,
 )
 from isthmus.errors import MalformedPacket
-from isthmus.gateway.tls import TlsStream
+from isthmus.gateway.stream import Ended, Stream
 from isthmus.wire import mqtt
-from isthmus.wire.packets import Connect, Packet
+from isthmus.wire.packets import Connect, Disconnect, Packet
 from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -59,9 +56,9 @@ OWED_MAX = 100
 class Connection(asyncio.Protocol):
     """A client, from accept to close."""
 
-    def __init__(self, gateway: Gateway) -> None:
+    def __init__(self, gateway: Gateway, stream: Stream) -> None:
         self._gateway = gateway
-        self._tls = TlsStream(gateway.tls)
+        self._stream = stream
         self._decoder = mqtt.ServerDecoder(PACKET_MAX_BYTES, topic_alias_max=TOPIC_ALIAS_MAX)
         self._transport: asyncio.Transport | None = None
         self._reading = True
@@ -78,7 +75,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def principal(self) -> str:
-        return self._tls.principal
+        return self._stream.principal
 
     @property
     def address(self) -> str:
@@ -96,18 +93,18 @@ class Connection(asyncio.Protocol):
         # Before anything is read: after a pause nobody here may be served until we caught up.
         if self._gateway.notice_pause():
             return
-        self.heard_s = self._gateway.now_s()
-        try:
-            plaintext, answer = self._tls.feed(data)
-            if answer:
-                self._write(answer)
-            if plaintext:
+        plaintext, answer = self._stream.feed(data)
+        if answer:
+            self._write(answer)
+        if plaintext:
+            # Only MQTT keeps a client alive [MQTT-3.1.2-24], not what its transport says.
+            self.heard_s = self._gateway.now_s()
+            try:
                 self._receive(plaintext)
-        except MalformedPacket as error:
-            self._refuse_malformed(error)
-        except SSL.Error as error:
-            self._write(self._tls.alert())
-            self.close(f"TLS: {error!r}"[:200])
+            except MalformedPacket as error:
+                self._refuse_malformed(error)
+        if self._stream.ended is not None:
+            self._end(self._stream.ended)
 
     def pause_writing(self) -> None:
         # It cannot be told: the word would wait behind everything that it has not read.
@@ -119,6 +116,11 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
         self._gateway.closed(self)
+
+    def _end(self, ended: Ended) -> None:
+        if ended.is_goodbye and self.session is not None and self._transport is not None:
+            self.perform(self.session.handle(Disconnect(), now_ms()))
+        self.close(ended.reason)
 
     # Packets
 
@@ -230,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, plaintext: bytes) -> None:
         if plaintext and self._transport is not None:
-            self._write(self._tls.encrypt(plaintext))
+            self._write(self._stream.wrap(plaintext))
 
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:
@@ -246,9 +248,9 @@ class Connection(asyncio.Protocol):
         A client of MQTT 5 is told the code first; at once, only if nothing waits before it.
         """
         if code is not None and self.session is not None:
-            # A client whose TLS has failed cannot be told.
-            with contextlib.suppress(SSL.Error):
-                self._send(self.session.farewell(code))
+            self._send(self.session.farewell(code))
+        if not at_once:
+            self._write(self._stream.close())
         transport, self._transport = self._transport, None
         if transport is None:
             return

@@ -10,8 +10,8 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import socket
 from collections.abc import Callable
+from functools import partial
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -37,8 +37,8 @@ from isthmus.errors import InputError
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Lane
+from isthmus.gateway.listeners import Listeners
 from isthmus.gateway.sessions import Sessions
-from isthmus.gateway.tls import server_context
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
@@ -52,7 +52,6 @@ SWEEP_S = 1.0
 CATCH_UP_TIMEOUT_S = 10.0
 #: Between two words to the other gateways of who has connected here.
 CONNECTED_S = 0.02
-BACKLOG = 4_096
 
 
 class Gateway:
@@ -60,7 +59,7 @@ class Gateway:
 
     def __init__(self, config: RegionConfig, client: Client) -> None:
         self.config = config
-        self.tls = server_context(config.mqtt_tls)
+        self._listeners = Listeners(config)
         self.id = secrets.token_hex(4)
         self._client = client
         self._log_view = LogView()
@@ -108,13 +107,7 @@ class Gateway:
         await self._client.subscribe("region.route", cb=self._on_route)
         await self._client.subscribe("region.connected", cb=self._on_connected)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
-        loop = asyncio.get_running_loop()
-        listen = self.config.mqtt
-        # Several gateways of a region share the port; the kernel spreads the connections.
-        shared = hasattr(socket, "SO_REUSEPORT")
-        server = await loop.create_server(
-            lambda: Connection(self), listen.host, listen.port, reuse_port=shared, backlog=BACKLOG
-        )
+        await self._listeners.open(partial(Connection, self))
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_following(self._client, self._log_view, self._changed))
@@ -127,7 +120,7 @@ class Gateway:
                 group.create_task(self._tell_for_ever())
                 ready()
         finally:
-            server.close()
+            self._listeners.close()
             for each in list(self._connections):
                 each.close("the gateway stops", code=ReasonCode.SERVER_SHUTTING_DOWN)
 

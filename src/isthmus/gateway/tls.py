@@ -8,6 +8,7 @@ certificates come without theirs. Never decide anything on a connection by its c
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from OpenSSL import SSL, crypto
 
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
+from isthmus.gateway.stream import Ended
 
 READ_BYTES = 65_536
 
@@ -55,27 +57,28 @@ def server_context(files: TlsFiles) -> SSL.Context:
 
 
 class TlsStream:
-    """One connection's TLS. Raises SSL.Error when the other side breaks the protocol or leaves."""
+    """One connection's TLS."""
 
     def __init__(self, context: SSL.Context) -> None:
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
         #: The SHA-256 of the client's certificate in DER, once the handshake is done.
         self.principal = ""
+        self.ended: Ended | None = None
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """Take what the network brought; return plaintext, and what to send at once."""
-        self._connection.bio_write(data)
-        if not self.principal and not self._shake_hands():
-            return b"", self._pending()
+        connection = self._connection
+        connection.bio_write(data)
         chunks = []
-        while True:
-            try:
-                chunks.append(self._connection.recv(READ_BYTES))
-            except SSL.WantReadError:
-                break
-            except SSL.ZeroReturnError:
-                break
+        try:
+            if not self.principal and not self._shake_hands():
+                return b"", self._pending()
+            while True:
+                chunks.append(connection.recv(READ_BYTES))
+        except (SSL.WantReadError, SSL.ZeroReturnError):
+            pass
+        except SSL.Error as error:
+            self.ended = Ended(f"TLS: {error!r}"[:200])
         return b"".join(chunks), self._pending()
 
     def _shake_hands(self) -> bool:
@@ -89,22 +92,24 @@ class TlsStream:
         self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
         return True
 
-    def encrypt(self, data: bytes) -> bytes:
-        """What to put on the network for some plaintext."""
-        self._connection.sendall(data)
+    def wrap(self, plaintext: bytes) -> bytes:
+        try:
+            self._connection.sendall(plaintext)
+        except SSL.Error:
+            # A client whose TLS has failed cannot be told.
+            return b""
         return self._pending()
 
-    def alert(self) -> bytes:
-        """What OpenSSL still wants to say, after an error too."""
-        try:
-            return self._pending()
-        except SSL.Error:
-            return b""
+    def close(self) -> bytes:
+        with contextlib.suppress(SSL.Error):
+            self._connection.shutdown()
+        return self._pending()
 
     def _pending(self) -> bytes:
+        """What OpenSSL wants to say; after an error too, its alert."""
         chunks = []
-        while True:
-            try:
+        try:
+            while True:
                 chunks.append(self._connection.bio_read(READ_BYTES))
-            except SSL.WantReadError:
-                return b"".join(chunks)
+        except SSL.WantReadError:
+            return b"".join(chunks)

@@ -1,0 +1,39 @@
+"""What lies between a socket and MQTT, in one shape: plaintext in and out, and who is there.
+
+A stream holds no socket and raises nothing for what the other side does: it answers what is to be
+sent, and says that it has ended, and how. Streams stack: one that needs another one below it is
+given that one, and has the same shape itself.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+
+class Ended(NamedTuple):
+    """Nothing more comes from this client, and why."""
+
+    reason: str
+    #: The client took its leave in the transport's own words: as good as DISCONNECT.
+    is_goodbye: bool = False
+
+
+class Stream(Protocol):
+    """One connection's transport. After ``ended`` is set it is fed no more."""
+
+    @property
+    def principal(self) -> str:
+        """The certificate that the client speaks as, by its SHA-256; empty until that is known."""
+
+    @property
+    def ended(self) -> Ended | None:
+        """Looked at after ``feed``; what that returned is still good."""
+
+    def feed(self, data: bytes, /) -> tuple[bytes, bytes]:
+        """Take what the network brought; return plaintext, and what to send at once."""
+
+    def wrap(self, plaintext: bytes, /) -> bytes:
+        """What to put on the network for some plaintext; nothing where it cannot be said."""
+
+    def close(self) -> bytes:
+        """The transport's own goodbye; nothing may follow it."""

@@ -1,0 +1,137 @@
+"""A connection over streams that are not TLS: it knows their shape and nothing else."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from mqtt_sessions import Rights, sent
+
+from isthmus.core.connecting import begin
+from isthmus.gateway.connection import Connection
+from isthmus.gateway.stream import Ended
+from isthmus.wire import mqtt3
+
+CONNECT = mqtt3.Connect("car-1", will=mqtt3.Will("cars/car-1/gone", b"gone"))
+
+
+class Reversed:
+    """A stream that turns its bytes around, and does what it is told to."""
+
+    principal = "0" * 64
+
+    def __init__(self) -> None:
+        self.ended: Ended | None = None
+        self.last = b""
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return data[::-1], self.last
+
+    def wrap(self, plaintext: bytes) -> bytes:
+        return plaintext[::-1]
+
+    def close(self) -> bytes:
+        return b"bye"
+
+
+class Transport:
+    """Remembers what was written, and how it ended."""
+
+    def __init__(self) -> None:
+        self.written: list[bytes] = []
+        self.closed = ""
+
+    def write(self, data: bytes) -> None:
+        self.written.append(data)
+
+    def close(self) -> None:
+        self.closed = "closed"
+
+    def abort(self) -> None:
+        self.closed = "aborted"
+
+    def get_extra_info(self, _: str) -> Any:
+        return ("127.0.0.1", 1)
+
+    def set_write_buffer_limits(self, **_: int) -> None:
+        pass
+
+
+class Opened:
+    """A connection whose client has connected."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.stream, self.transport = Reversed(), Transport()
+        self.stored: list[Any] = []
+        gateway: Any = SimpleNamespace(
+            now_s=lambda: self.now_s,
+            notice_pause=lambda: False,
+            opened=lambda _: None,
+            admit=lambda _, connect: begin(connect, Rights()),
+            store=lambda _, action: self.stored.append(action.publish.payload),
+        )
+        self.connection = Connection(gateway, self.stream)
+        self.connection.connection_made(self.transport)  # type: ignore[arg-type]
+        self.says(CONNECT)
+        assert self.connection.session is not None
+        self.session = self.connection.session
+
+    def says(self, *found: mqtt3.Packet) -> None:
+        self.connection.data_received(b"".join(mqtt3.encode(each) for each in found)[::-1])
+
+    def heard(self) -> list[Any]:
+        return [each for data in self.transport.written for each in sent(data[::-1])]
+
+
+async def test_packets_go_through_the_stream_both_ways() -> None:
+    opened = Opened()
+    opened.says(mqtt3.Publish("cars/car-1/x", b"hello"), mqtt3.Pingreq())
+    assert opened.heard() == [mqtt3.Connack(False, 0), mqtt3.Pingresp()]
+    assert opened.stored == [b"hello"]
+    assert opened.connection.principal == Reversed.principal
+
+
+async def test_what_the_stream_says_last_leaves_last() -> None:
+    opened = Opened()
+    opened.connection.close("enough")
+    assert opened.transport.written[-1] == b"bye"
+    assert opened.transport.closed == "closed"
+
+
+async def test_nothing_is_said_where_the_connection_is_cut_at_once() -> None:
+    opened = Opened()
+    opened.connection.close("enough", at_once=True)
+    assert len(opened.transport.written) == 1
+    assert opened.transport.closed == "aborted"
+
+
+async def test_only_packets_keep_a_client_alive() -> None:
+    opened = Opened()
+    opened.now_s = 20.0
+    opened.connection.data_received(b"")
+    assert opened.connection.heard_s == 0.0
+    opened.says(mqtt3.Pingreq())
+    assert opened.connection.heard_s == 20.0
+
+
+@pytest.mark.parametrize("is_goodbye", [True, False])
+async def test_a_transports_goodbye_is_a_disconnect_and_every_other_end_is_not(
+    is_goodbye: bool,
+) -> None:
+    opened = Opened()
+    opened.stream.ended, opened.stream.last = Ended("over", is_goodbye), b"last"
+    opened.says(mqtt3.Publish("cars/car-1/x", b"before the end"))
+    assert opened.stored == [b"before the end"]
+    assert (opened.session.will is None) == is_goodbye
+    assert opened.transport.written[1:] == [b"last", b"bye"]
+    assert opened.transport.closed == "closed"
+
+
+async def test_a_goodbye_before_connect_is_an_end_like_any_other() -> None:
+    opened = Opened()
+    opened.connection.session = None
+    opened.stream.ended = Ended("over", is_goodbye=True)
+    opened.connection.data_received(b"")
+    assert opened.transport.closed == "closed"

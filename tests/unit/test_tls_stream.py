@@ -1,0 +1,84 @@
+"""TLS as the gateway speaks it, against the standard library's, without a socket."""
+
+from __future__ import annotations
+
+import ssl
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tls_clients import Authority, Client
+
+from isthmus.gateway.tls import TlsStream, server_context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="module")
+def stream_of(authority: Authority):
+    context = server_context(authority.files)
+    return lambda: TlsStream(context)
+
+
+def test_plaintext_goes_both_ways_and_the_client_is_known_by_its_certificate(
+    authority: Authority, stream_of
+) -> None:
+    stream = stream_of()
+    client = Client(authority.client(authority.device), stream)
+    assert stream.principal == ""
+    client.shake_hands()
+    assert client.says(b"up") == b"up"
+    assert client.hears(stream.wrap(b"down")) == b"down"
+    assert stream.principal == authority.device.certificate_id
+    assert stream.ended is None
+
+
+def test_a_close_is_told_so_that_nobody_takes_a_cut_for_the_end(
+    authority: Authority, stream_of
+) -> None:
+    stream = stream_of()
+    client = Client(authority.client(authority.device), stream).shake_hands()
+    client.hears(stream.close())
+    # It would want to read on, had it not been told.
+    assert client.tls.read(1) == b""
+
+
+def test_whoever_shows_no_certificate_is_told_so(authority: Authority, stream_of) -> None:
+    stream = stream_of()
+    client = Client(authority.client(), stream).shake_hands()
+    assert stream.ended is not None
+    with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+        client.hears()
+    assert (stream.principal, stream.wrap(b"x"), stream.close()) == ("", b"", b"")
+
+
+def test_what_was_said_before_the_stream_broke_is_kept(authority: Authority, stream_of) -> None:
+    stream = stream_of()
+    client = Client(authority.client(authority.device), stream).shake_hands()
+    client.tls.write(b"good")
+    records = client._out.read() + b"\x17\x03\x03\x00\x10" + bytes(16)
+    plaintext, alert = stream.feed(records)
+    assert plaintext == b"good"
+    assert stream.ended is not None
+    with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
+        client.hears(alert)
+
+
+@given(chunks=st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=8))
+@pytest.mark.parametrize("before", ["anything", "the handshake"])
+def test_no_bytes_make_it_raise(
+    authority: Authority, stream_of, before: str, chunks: list[bytes]
+) -> None:
+    stream = stream_of()
+    if before == "the handshake":
+        Client(authority.client(authority.device), stream).shake_hands()
+    for chunk in chunks:
+        plaintext, _ = stream.feed(chunk)
+        assert plaintext == b""
+        if stream.ended is not None:
+            break
+    stream.wrap(b"x")
+    stream.close()
