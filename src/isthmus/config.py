@@ -76,6 +76,7 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     gateway_nats: NatsAccess
     peers: tuple[Peer, ...] = ()
     mqtt: Listen
+    #: The gateways'; files that are replaced while they run are taken over within seconds.
     mqtt_tls: TlsFiles
     api: Listen
     #: ``ca`` here signs operators: whoever has a certificate of it may write.

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from isthmus.config import Listen, RegionConfig
+from isthmus.gateway.renewal import RenewedContext
 from isthmus.gateway.stream import Stream
 from isthmus.gateway.tls import TlsStream, server_context
 
@@ -23,12 +24,12 @@ class Listeners:
 
     def __init__(self, config: RegionConfig) -> None:
         self._config = config
-        self._mqtt_tls = server_context(config.mqtt_tls)
+        self._mqtt_tls = RenewedContext(config.mqtt_tls, server_context)
         self._servers: list[asyncio.Server] = []
 
     def _stacks(self) -> Iterator[tuple[Listen, Callable[[], Stream]]]:
         """Every configured listener, and how the stream of one of its connections is made."""
-        yield self._config.mqtt, lambda: TlsStream(self._mqtt_tls)
+        yield self._config.mqtt, lambda: TlsStream(self._mqtt_tls.context)
 
     async def open(self, connection: MakeConnection) -> None:
         """Listen on all of them, or on none."""
@@ -51,6 +52,10 @@ class Listeners:
                 backlog=BACKLOG,
             )
         )
+
+    def look(self) -> None:
+        """Notice certificates that were replaced; called every second or so."""
+        self._mqtt_tls.look()
 
     def close(self) -> None:
         """Take no more connections; those that are there stay."""

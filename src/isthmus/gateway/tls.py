@@ -41,8 +41,6 @@ def _accept(_: SSL.Connection, __: crypto.X509, error: int, depth: int, ok: int)
 
 def server_context(files: TlsFiles) -> SSL.Context:
     """The context of a gateway: TLS 1.2 and up, and a client certificate from everybody."""
-    if Path(files.key).stat().st_mode & 0o077:
-        raise ConfigError(f"{files.key} is readable by others", hint=f"chmod 600 {files.key}")
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(
@@ -50,10 +48,27 @@ def server_context(files: TlsFiles) -> SSL.Context:
     )
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
-    context.use_certificate_chain_file(files.certificate)
-    context.use_privatekey_file(files.key)
+    _load(context, files)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept)
     return context
+
+
+def _load(context: SSL.Context, files: TlsFiles) -> None:
+    file = files.key
+    try:
+        if Path(file).stat().st_mode & 0o077:
+            raise ConfigError(f"{file} is readable by others", hint=f"chmod 600 {file}")
+        file = files.certificate
+        context.use_certificate_chain_file(file)
+        file = files.key
+        context.use_privatekey_file(file)
+        context.check_privatekey()
+    except OSError as error:
+        raise ConfigError(f"{file}: {error.strerror}") from None
+    except SSL.Error as error:
+        reason = error.args[0][-1][-1] if error.args and error.args[0] else "not readable"
+        hint = f"PEM files, and the key must be that of {files.certificate}"
+        raise ConfigError(f"{file}: {reason}", hint=hint) from None
 
 
 class TlsStream:

@@ -1,0 +1,63 @@
+"""A TLS context that follows its files: who replaces them drops nobody.
+
+A context is never changed, only replaced, so a connection keeps the one it began with. Files that
+cannot be used leave everything as it was, and are named in the log.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+
+from OpenSSL import SSL
+
+from isthmus.config import TlsFiles
+from isthmus.errors import ConfigError
+
+_log = logging.getLogger(__name__)
+
+#: What changes when a file is written or replaced; None where there is none.
+_State = tuple[tuple[int, int, int] | None, ...]
+
+
+class RenewedContext:
+    """What new connections of a listener get."""
+
+    def __init__(self, files: TlsFiles, make: Callable[[TlsFiles], SSL.Context]) -> None:
+        self._files = files
+        self._make = make
+        self._seen = self._tried = _state(files)
+        self.context = make(files)
+
+    def look(self) -> None:
+        """Take over files that have changed; called every second or so."""
+        found = _state(self._files)
+        if found != self._seen:
+            # Perhaps only one of the two is there yet, or half of it: wait until they rest.
+            self._seen = found
+        elif found != self._tried:
+            self._tried = found
+            self._renew()
+
+    def _renew(self) -> None:
+        try:
+            self.context = self._make(self._files)
+        except ConfigError as error:
+            extra = {"action": "tls-files", "reason": error.args[0]}
+            _log.error("the TLS files cannot be used; what was loaded before stays", extra=extra)
+        else:
+            extra = {"action": "tls-files", "certificate": self._files.certificate}
+            _log.info("new connections get the TLS files as they are now", extra=extra)
+
+
+def _state(files: TlsFiles) -> _State:
+    return tuple(_state_of(file) for file in (files.certificate, files.key))
+
+
+def _state_of(file: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

@@ -1,0 +1,150 @@
+"""Certificates are replaced under a running gateway, well and badly."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import ssl
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from tls_clients import HOSTNAME, Authority, Client
+
+from isthmus.adapters.pki import Identity, load_certificate
+from isthmus.config import TlsFiles
+from isthmus.errors import ConfigError
+from isthmus.gateway.renewal import RenewedContext
+from isthmus.gateway.tls import TlsStream, server_context
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))
+
+
+class Renewed:
+    """A context of files that the test replaces, each time by a certificate of its own."""
+
+    def __init__(self, authority: Authority, directory: Path) -> None:
+        self.authority = authority
+        self.certificate, self.key = directory / "gateway.pem", directory / "gateway.key"
+        self._made = 0
+        self.put(self.made())
+        files = TlsFiles(
+            certificate=str(self.certificate), key=str(self.key), ca=authority.files.ca
+        )
+        self.renewed = RenewedContext(files, server_context)
+
+    def made(self) -> Identity:
+        self._made += 1
+        return self.authority.pki.gateway(f"eu-{self._made}", [HOSTNAME], [])
+
+    def put(self, found: Identity) -> None:
+        for source, target in ((found.chain, self.certificate), (found.key, self.key)):
+            part = target.with_suffix(".part")
+            shutil.copy(source, part)
+            part.replace(target)
+
+    def look(self, times: int = 2) -> None:
+        for _ in range(times):
+            self.renewed.look()
+
+    def client(self) -> Client:
+        context = self.authority.client(self.authority.device)
+        return Client(context, TlsStream(self.renewed.context)).shake_hands()
+
+    def serves(self, found: Identity) -> bool:
+        shown = self.client().tls.getpeercert(binary_form=True)
+        pem = ssl.DER_cert_to_PEM_cert(shown or b"")
+        return load_certificate(pem) == load_certificate(found.certificate.read_bytes())
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path) -> Renewed:
+    return Renewed(authority, tmp_path)
+
+
+def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [vars(each)["reason"] for each in caplog.records if each.levelno == logging.ERROR]
+
+
+def test_new_connections_get_the_new_certificate_and_old_ones_stay(files: Renewed) -> None:
+    older, new = files.client(), files.made()
+    files.put(new)
+    assert not files.serves(new)
+    files.look()
+    assert files.serves(new)
+    assert older.says(b"still here") == b"still here"
+    assert older.hears(older.stream.wrap(b"so are we")) == b"so are we"
+
+
+def test_files_that_did_not_change_are_not_read_again(files: Renewed) -> None:
+    before = files.renewed.context
+    files.look(times=5)
+    assert files.renewed.context is before
+
+
+def test_nothing_is_read_while_files_are_being_replaced(
+    files: Renewed, caplog: pytest.LogCaptureFixture
+) -> None:
+    new = files.made()
+    files.certificate.write_bytes(new.chain.read_bytes())
+    files.look(times=1)
+    files.key.write_bytes(new.key.read_bytes())
+    files.look()
+    assert files.serves(new)
+    assert errors(caplog) == []
+
+
+def another_kind_of_key() -> bytes:
+    return rsa.generate_private_key(65537, 2048).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+BROKEN = {
+    "a certificate that is none": (lambda files: files.certificate.write_text("x"), "gateway.pem"),
+    "a key that is none": (lambda files: files.key.write_text("x"), "gateway.key"),
+    "no certificate": (lambda files: files.certificate.unlink(), "gateway.pem"),
+    "no key": (lambda files: files.key.unlink(), "gateway.key"),
+    "a key of another certificate": (
+        lambda files: files.key.write_bytes(files.made().key.read_bytes()),
+        "gateway.key",
+    ),
+    "a key of another kind": (
+        lambda files: files.key.write_bytes(another_kind_of_key()),
+        "gateway.key",
+    ),
+    "a key for everybody": (
+        lambda files: (files.key.write_bytes(files.key.read_bytes()), files.key.chmod(0o644)),
+        "gateway.key",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_broken_files_are_named_once_and_the_old_ones_stay_until_they_are_mended(
+    files: Renewed, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    breaks, name = BROKEN[how]
+    breaks(files)
+    files.look(times=5)
+    assert files.client().says(b"served") == b"served"
+    (error,) = errors(caplog)
+    assert name in error
+    new = files.made()
+    files.put(new)
+    files.look()
+    assert files.serves(new)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_a_gateway_does_not_begin_with_broken_files(files: Renewed, how: str) -> None:
+    breaks, name = BROKEN[how]
+    breaks(files)
+    with pytest.raises(ConfigError, match=name):
+        server_context(files.renewed._files)
