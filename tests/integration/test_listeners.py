@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import socket
+import ssl
 from collections.abc import AsyncIterator
 
 import pytest
@@ -11,8 +14,11 @@ from regions import HOME, Regions, two_regions, until
 
 from isthmus import config as configs
 from isthmus.config import RegionConfig
+from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ANSWER_S = 20.0
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -23,6 +29,53 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 
 def config_of(regions: Regions, region: str = HOME) -> RegionConfig:
     return configs.load(regions.system.region_dir(region) / "region.toml", RegionConfig)
+
+
+# Sessions that are resumed
+
+
+class Resumed:
+    """A client that comes back by the ticket of its last connection."""
+
+    def __init__(self, regions: Regions, name: str, version: str) -> None:
+        self._regions, self._name = regions, name
+        self._tls = regions.tls(regions.identity(name))
+        self._tls.minimum_version = self._tls.maximum_version = ssl.TLSVersion[version]
+        self._session: ssl.SSLSession | None = None
+
+    async def connect(self) -> tuple[bool, int]:
+        """Whether the session was resumed, and what CONNACK says."""
+        return await asyncio.to_thread(self._connect)
+
+    def _connect(self) -> tuple[bool, int]:
+        hostname = self._regions.system.hostname(HOME)
+        with (
+            socket.create_connection(self._regions.place(HOME), ANSWER_S) as raw,
+            self._tls.wrap_socket(raw, server_hostname=hostname, session=self._session) as wire,
+        ):
+            wire.sendall(mqtt3.encode(mqtt3.Connect(self._name)))
+            (answer,) = mqtt3.Decoder().feed(wire.recv(100))
+            assert isinstance(answer, mqtt3.Connack)
+            self._session = wire.session
+            return bool(wire.session_reused), answer.return_code
+
+
+@pytest.mark.parametrize("version", ["TLSv1_2", "TLSv1_3"])
+async def test_a_revoked_certificate_is_refused_in_a_resumed_session_too(
+    regions: Regions, version: str
+) -> None:
+    name = await regions.device(f"revoked-{version[-1]}")
+    client = Resumed(regions, name, version)
+    assert await client.connect() == (False, 0)
+    assert await client.connect() == (True, 0)
+    await regions.operator.revoke(HOME, regions.identity(name).certificate_id)
+
+    async def refused() -> bool:
+        resumed, code = await client.connect()
+        assert resumed
+        return code == 5
+
+    await until("the gateway knows of it", refused)
 
 
 # Certificates of the gateway

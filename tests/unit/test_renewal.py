@@ -13,9 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tls_clients import HOSTNAME, Authority, Client
 
 from isthmus.adapters.pki import Identity, load_certificate
+from isthmus.clock import monotonic_s
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
-from isthmus.gateway.renewal import RenewedContext
+from isthmus.gateway.renewal import CONTEXT_LIFETIME_S, RenewedContext
 from isthmus.gateway.tls import TlsStream, server_context
 
 
@@ -49,7 +50,7 @@ class Renewed:
 
     def look(self, times: int = 2) -> None:
         for _ in range(times):
-            self.renewed.look()
+            self.renewed.look(monotonic_s())
 
     def client(self) -> Client:
         context = self.authority.client(self.authority.device)
@@ -84,6 +85,36 @@ def test_files_that_did_not_change_are_not_read_again(files: Renewed) -> None:
     before = files.renewed.context
     files.look(times=5)
     assert files.renewed.context is before
+
+
+def test_tickets_are_good_for_no_longer_than_a_day(files: Renewed) -> None:
+    client, context = files.client(), files.authority.client(files.authority.device)
+
+    def resumes() -> bool:
+        stream = TlsStream(files.renewed.context)
+        again = Client(context, stream, session=ticket).shake_hands()
+        return bool(again.tls.session_reused) and stream.ended is None
+
+    ticket = Client(context, TlsStream(files.renewed.context)).shake_hands().session()
+    assert resumes()
+    now_s = monotonic_s()
+    files.renewed.look(now_s + CONTEXT_LIFETIME_S - 60)
+    assert resumes()
+    files.renewed.look(now_s + CONTEXT_LIFETIME_S + 60)
+    assert not resumes()
+    assert client.says(b"still here") == b"still here"
+
+
+def test_files_that_stay_broken_are_named_once_a_day(
+    files: Renewed, caplog: pytest.LogCaptureFixture
+) -> None:
+    files.key.unlink()
+    files.look()
+    now_s = monotonic_s()
+    for day in range(1, 4):
+        for _ in range(3):
+            files.renewed.look(now_s + day * (CONTEXT_LIFETIME_S + 60))
+    assert len(errors(caplog)) == 4
 
 
 def test_nothing_is_read_while_files_are_being_replaced(

@@ -9,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tls_clients import Authority, Client
 
+from isthmus.adapters.pki import validity
+from isthmus.gateway import tls
 from isthmus.gateway.tls import TlsStream, server_context
 
 
@@ -65,6 +67,43 @@ def test_what_was_said_before_the_stream_broke_is_kept(authority: Authority, str
     assert stream.ended is not None
     with pytest.raises(ssl.SSLError, match="BAD_RECORD_MAC"):
         client.hears(alert)
+
+
+# Sessions that are resumed
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+
+
+@VERSIONS
+def test_a_resumed_session_brings_its_certificate(
+    authority: Authority, stream_of, version: ssl.TLSVersion
+) -> None:
+    context = authority.client(authority.device)
+    context.minimum_version = context.maximum_version = version
+    session = Client(context, stream_of()).shake_hands().session()
+    for _ in range(3):
+        stream = stream_of()
+        client = Client(context, stream, session=session).shake_hands()
+        assert client.tls.session_reused
+        assert stream.principal == authority.device.certificate_id
+        assert client.says(b"up") == b"up"
+        session = client.session()
+
+
+@VERSIONS
+def test_a_session_does_not_outlive_its_certificate(
+    authority: Authority, stream_of, version: ssl.TLSVersion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = authority.client(authority.device)
+    context.minimum_version = context.maximum_version = version
+    session = Client(context, stream_of()).shake_hands().session()
+    ends = authority.pki.device("car-1").certificate.read_bytes()
+    ends_ms = int(validity(ends).not_after.timestamp() * 1000)
+    for now_ms, is_good in ((ends_ms - 1, True), (ends_ms + 1, False)):
+        monkeypatch.setattr(tls, "now_ms", lambda now_ms=now_ms: now_ms)
+        stream = stream_of()
+        assert Client(context, stream, session=session).shake_hands().tls.session_reused
+        assert (stream.ended is None, stream.principal != "") == (is_good, is_good)
 
 
 @given(chunks=st.lists(st.binary(min_size=1, max_size=200), min_size=1, max_size=8))

@@ -338,7 +338,7 @@ class Gateway:
             if now_s - self._swept_s >= SWEEP_S:
                 self._swept_s = now_s
                 self._sweep(now_s)
-                self._listeners.look()
+                self._listeners.look(now_s)
             await asyncio.sleep(TICK_S)
 
     def _sweep(self, now_s: float) -> None:

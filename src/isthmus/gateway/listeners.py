@@ -53,9 +53,9 @@ class Listeners:
             )
         )
 
-    def look(self) -> None:
+    def look(self, now_s: float) -> None:
         """Notice certificates that were replaced; called every second or so."""
-        self._mqtt_tls.look()
+        self._mqtt_tls.look(now_s)
 
     def close(self) -> None:
         """Take no more connections; those that are there stay."""

@@ -1,4 +1,4 @@
-"""A TLS context that follows its files: who replaces them drops nobody.
+"""A TLS context that follows its files, and the days: who replaces files drops nobody.
 
 A context is never changed, only replaced, so a connection keeps the one it began with. Files that
 cannot be used leave everything as it was, and are named in the log.
@@ -12,8 +12,13 @@ from collections.abc import Callable
 
 from OpenSSL import SSL
 
+from isthmus.clock import monotonic_s
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
+
+#: A context is made anew at least so often, for the key of its tickets: whoever steals that reads
+#: no more than a day of TLS 1.2, and whoever comes back by tickets proves his own key once a day.
+CONTEXT_LIFETIME_S = 24 * 3600
 
 _log = logging.getLogger(__name__)
 
@@ -28,16 +33,17 @@ class RenewedContext:
         self._files = files
         self._make = make
         self._seen = self._tried = _state(files)
+        self._tried_s = monotonic_s()
         self.context = make(files)
 
-    def look(self) -> None:
+    def look(self, now_s: float) -> None:
         """Take over files that have changed; called every second or so."""
         found = _state(self._files)
         if found != self._seen:
             # Perhaps only one of the two is there yet, or half of it: wait until they rest.
             self._seen = found
-        elif found != self._tried:
-            self._tried = found
+        elif found != self._tried or now_s - self._tried_s > CONTEXT_LIFETIME_S:
+            self._tried, self._tried_s = found, now_s
             self._renew()
 
     def _renew(self) -> None:

@@ -4,6 +4,10 @@ The handshake proves that the client holds the key of the certificate it shows, 
 certificate is within its dates and meant for clients. Whether that certificate may connect is the
 region's items' to say, by its fingerprint: a device's CA need not be known here, as AWS's own
 certificates come without theirs. Never decide anything on a connection by its chain.
+
+A client may resume a session by a ticket, which spares both sides the proof. The ticket brings the
+certificate along, so who resumes is known by it exactly as who proves it, and is asked for as much:
+the fingerprint is looked up at CONNECT, and the dates, which OpenSSL has judged before, again here.
 """
 
 from __future__ import annotations
@@ -15,11 +19,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
 
+from isthmus.clock import now_ms
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
 from isthmus.gateway.stream import Ended
 
 READ_BYTES = 65_536
+#: Of one ticket. Who resumes gets a new one, until the context is made anew (``renewal``).
+TICKET_LIFETIME_S = 2 * 3600
+#: OpenSSL resumes no session with a client certificate that has no name of this kind.
+SESSION_CONTEXT = b"isthmus"
 
 #: What OpenSSL says of a chain that it cannot follow to a root. Anything else refuses: expired,
 #: not yet valid, wrong purpose, bad signature.
@@ -40,13 +49,17 @@ def _accept(_: SSL.Connection, __: crypto.X509, error: int, depth: int, ok: int)
 
 
 def server_context(files: TlsFiles) -> SSL.Context:
-    """The context of a gateway: TLS 1.2 and up, and a client certificate from everybody."""
+    """The context of a gateway: TLS 1.2 and up, and a client certificate from everybody.
+
+    Its tickets are good for itself alone: their key is random, and never leaves it.
+    """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
-    context.set_options(
-        SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET | SSL.OP_CIPHER_SERVER_PREFERENCE
-    )
+    context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
+    # Nothing is kept here for those who may come back: their tickets have all of it.
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_session_id(SESSION_CONTEXT)
+    context.set_timeout(TICKET_LIFETIME_S)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     _load(context, files)
     context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept)
@@ -104,6 +117,8 @@ class TlsStream:
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
             raise SSL.Error("no client certificate")
+        if certificate.not_valid_after_utc.timestamp() * 1000 < now_ms():
+            raise SSL.Error("the certificate has expired since it was proven")
         self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
         return True
 
