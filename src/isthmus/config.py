@@ -8,6 +8,7 @@ process. Secrets are never in these files; they name key files, readable by thei
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,8 @@ import tomli_w
 from isthmus.errors import ConfigError
 
 T = TypeVar("T")
+
+_HOST_NAME = re.compile(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*")
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +81,9 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     mqtt: Listen
     #: The gateways'; files that are replaced while they run are taken over within seconds.
     mqtt_tls: TlsFiles
+    #: Names that a client may say it wants to reach (SNI), each in full; any where this is empty.
+    #: Who says none is let in.
+    server_names: tuple[str, ...] = ()
     api: Listen
     #: ``ca`` here signs operators: whoever has a certificate of it may write.
     api_tls: TlsFiles
@@ -117,6 +123,10 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
             raise ConfigError(f"alone is {self.alone!r}", hint='alone = "continue" or "refuse"')
         if self.region in {peer.region for peer in self.peers}:
             raise ConfigError(f"peers names this region itself: {self.region!r}")
+        for name in self.server_names:
+            if not _HOST_NAME.fullmatch(name):
+                hint = "host names in full; there are no wildcards"
+                raise ConfigError(f"server_names has {name!r}", hint=hint)
         for name in ("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")

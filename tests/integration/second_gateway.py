@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from regions import HOME, Regions, until
@@ -13,7 +14,7 @@ from regions import HOME, Regions, until
 from isthmus import config as configs
 from isthmus.adapters.nats import connection
 from isthmus.clock import monotonic_s
-from isthmus.config import RegionConfig
+from isthmus.config import Listen, RegionConfig
 from isthmus.core.admission import Admission
 from isthmus.gateway.gateway import Gateway
 
@@ -40,16 +41,21 @@ class Second(Gateway):
         await asyncio.gather(self.running, return_exceptions=True)
 
 
+def free_place(host: str) -> Listen:
+    """Where nobody listens."""
+    with socket.socket() as free:
+        free.bind((host, 0))
+        return Listen(host=host, port=free.getsockname()[1])
+
+
 @asynccontextmanager
-async def second_gateway(regions: Regions) -> AsyncIterator[Second]:
+async def second_gateway(regions: Regions, **changes: Any) -> AsyncIterator[Second]:
+    """Serves by the first one's settings, at another place, with these ``changes``."""
     file = regions.system.region_dir(HOME) / "region.toml"
     config = configs.load(file, RegionConfig)
-    with socket.socket() as free:
-        free.bind((config.mqtt.host, 0))
-        port = free.getsockname()[1]
-    listen = configs.Listen(host=config.mqtt.host, port=port)
+    changes = {"mqtt": free_place(config.mqtt.host), **changes}
     client = await connection.connect(config.gateway_nats, name="gateway")
-    gateway = Second(msgspec.structs.replace(config, mqtt=listen), client)
+    gateway = Second(msgspec.structs.replace(config, **changes), client)
     ready = asyncio.Event()
     gateway.running = asyncio.create_task(gateway.run(ready.set))
     try:

@@ -10,7 +10,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from mqtt_wire import Wire
 from regions import HOME, Regions, two_regions, until
+from second_gateway import second_gateway
 
 from isthmus import config as configs
 from isthmus.config import RegionConfig
@@ -29,6 +31,23 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 
 def config_of(regions: Regions, region: str = HOME) -> RegionConfig:
     return configs.load(regions.system.region_dir(region) / "region.toml", RegionConfig)
+
+
+# Names
+
+
+async def test_a_wrong_name_fails_and_no_name_passes(regions: Regions) -> None:
+    name = await regions.device("names")
+    hostname = regions.system.hostname(HOME)
+    async with second_gateway(regions, server_names=(hostname,)) as gateway:
+        host, port = gateway.config.mqtt.host, gateway.config.mqtt.port
+        tls = regions.tls(regions.identity(name))
+        # The client library names no address, so this is a client without a name.
+        for asked in (hostname, host):
+            wire = await Wire.open(host, port, tls, asked)
+            await wire.abort()
+        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+            await Wire.open(host, port, tls, regions.system.stable_name)
 
 
 # Sessions that are resumed

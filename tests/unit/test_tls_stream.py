@@ -7,11 +7,13 @@ import ssl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tls_clients import Authority, Client
+from tls_clients import HOSTNAME, Authority, Client
 
 from isthmus.adapters.pki import validity
 from isthmus.gateway import tls
 from isthmus.gateway.tls import TlsStream, server_context
+
+VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
 
 @pytest.fixture(scope="module")
@@ -69,9 +71,54 @@ def test_what_was_said_before_the_stream_broke_is_kept(authority: Authority, str
         client.hears(alert)
 
 
-# Sessions that are resumed
+# Names
 
-VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+NAMES = frozenset({HOSTNAME.encode(), b"iot.example.com"})
+
+
+@VERSIONS
+@pytest.mark.parametrize("name", [HOSTNAME, HOSTNAME.upper(), None])
+def test_a_client_that_wants_us_or_names_nobody_is_served(
+    authority: Authority, version: ssl.TLSVersion, name: str | None
+) -> None:
+    context = authority.client(authority.device)
+    context.minimum_version = context.maximum_version = version
+    stream = TlsStream(server_context(authority.files), NAMES)
+    client = Client(context, stream, name)
+    assert client.shake_hands().says(b"up") == b"up"
+
+
+@VERSIONS
+@pytest.mark.parametrize("is_split", [False, True])
+@pytest.mark.parametrize("name", ["us.iot.example.com", "example.com", "x.iot.example.com"])
+def test_a_client_that_wants_somebody_else_is_told_so(
+    authority: Authority, version: ssl.TLSVersion, is_split: bool, name: str
+) -> None:
+    context = authority.client(authority.device)
+    context.minimum_version = context.maximum_version = version
+    stream = TlsStream(server_context(authority.files), NAMES)
+    client = Client(context, stream, name)
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    hello = client._out.read()
+    middle = len(hello) // 2 if is_split else 0
+    answers = [stream.feed(part)[1] for part in (hello[:middle], hello[middle:]) if part]
+    assert stream.ended is not None
+    assert name in stream.ended.reason
+    assert stream.close() == b""
+    client._in.write(b"".join(answers))
+    with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
+        client.tls.do_handshake()
+
+
+def test_without_names_a_client_may_take_us_for_anybody(authority: Authority, stream_of) -> None:
+    context = authority.client(authority.device)
+    context.check_hostname = False
+    client = Client(context, stream_of(), "somebody.example.com").shake_hands()
+    assert client.says(b"up") == b"up"
+
+
+# Sessions that are resumed
 
 
 @VERSIONS

@@ -25,11 +25,12 @@ class Listeners:
     def __init__(self, config: RegionConfig) -> None:
         self._config = config
         self._mqtt_tls = RenewedContext(config.mqtt_tls, server_context)
+        self._server_names = frozenset(name.lower().encode() for name in config.server_names)
         self._servers: list[asyncio.Server] = []
 
     def _stacks(self) -> Iterator[tuple[Listen, Callable[[], Stream]]]:
         """Every configured listener, and how the stream of one of its connections is made."""
-        yield self._config.mqtt, lambda: TlsStream(self._mqtt_tls.context)
+        yield self._config.mqtt, lambda: TlsStream(self._mqtt_tls.context, self._server_names)
 
     async def open(self, connection: MakeConnection) -> None:
         """Listen on all of them, or on none."""

@@ -25,6 +25,9 @@ from isthmus.errors import ConfigError
 from isthmus.gateway.stream import Ended
 
 READ_BYTES = 65_536
+#: The record of a fatal alert before any key is agreed: unrecognized_name, RFC 6066, section 3.
+#: OpenSSL would send it for a callback that fails, whose traceback pyOpenSSL prints.
+UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
 #: Of one ticket. Who resumes gets a new one, until the context is made anew (``renewal``).
 TICKET_LIFETIME_S = 2 * 3600
 #: OpenSSL resumes no session with a client certificate that has no name of this kind.
@@ -84,10 +87,16 @@ def _load(context: SSL.Context, files: TlsFiles) -> None:
         raise ConfigError(f"{file}: {reason}", hint=hint) from None
 
 
+class _WrongName(Exception):
+    """The client wants to speak with somebody else."""
+
+
 class TlsStream:
     """One connection's TLS."""
 
-    def __init__(self, context: SSL.Context) -> None:
+    def __init__(self, context: SSL.Context, server_names: frozenset[bytes] = frozenset()) -> None:
+        """``server_names``: what a client may take us for, in lower case; empty for anything."""
+        self._server_names = server_names
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
         #: The SHA-256 of the client's certificate in DER, once the handshake is done.
@@ -105,6 +114,10 @@ class TlsStream:
                 chunks.append(connection.recv(READ_BYTES))
         except (SSL.WantReadError, SSL.ZeroReturnError):
             pass
+        except _WrongName as error:
+            self._pending()  # our ServerHello, which nobody is to get
+            self.ended = Ended(str(error))
+            return b"", UNRECOGNIZED_NAME
         except SSL.Error as error:
             self.ended = Ended(f"TLS: {error!r}"[:200])
         return b"".join(chunks), self._pending()
@@ -113,6 +126,7 @@ class TlsStream:
         try:
             self._connection.do_handshake()
         except SSL.WantReadError:
+            self._check_name()
             return False
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None:
@@ -121,6 +135,11 @@ class TlsStream:
             raise SSL.Error("the certificate has expired since it was proven")
         self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
         return True
+
+    def _check_name(self) -> None:
+        name = self._connection.get_servername() if self._server_names else None
+        if name is not None and name.lower() not in self._server_names:
+            raise _WrongName(f"the client takes us for {name[:80]!r}")
 
     def wrap(self, plaintext: bytes) -> bytes:
         try:

@@ -1,0 +1,59 @@
+"""Settings that are of the right type and still wrong are refused: what, its value, what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from isthmus import config as configs
+from isthmus.config import Listen, NatsAccess, RegionConfig, TlsFiles
+from isthmus.errors import ConfigError
+
+NATS = NatsAccess(url="tls://127.0.0.1:4222", ca="ca.pem", nkey_seed="user.nk")
+TLS = TlsFiles(certificate="tls.pem", key="tls.key", ca="ca.pem")
+REGION = RegionConfig(
+    region="eu",
+    state_dir="state",
+    nats=NATS,
+    gateway_nats=NATS,
+    mqtt=Listen(host="127.0.0.1", port=8883),
+    mqtt_tls=TLS,
+    api=Listen(host="127.0.0.1", port=8443),
+    api_tls=TLS,
+)
+
+
+def read(directory: Path, **changes: Any) -> RegionConfig:
+    """What a file with these settings says."""
+    file = directory / "region.toml"
+    configs.dump(file, msgspec.structs.replace(REGION, **changes))
+    return configs.load(file, RegionConfig)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"server_names": ("iot.example.com", "EU-1.iot.example.com", "localhost")},
+    ],
+)
+def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
+    assert read(tmp_path, **changes) == msgspec.structs.replace(REGION, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"server_names": ("",)}, "server_names has ''"),
+        ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
+        ({"server_names": ("bücher.example",)}, "server_names has 'b"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_name_value_and_what_to_do(
+    tmp_path: Path, changes: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"region.toml: {says}.*\nTry: "):
+        read(tmp_path, **changes)
