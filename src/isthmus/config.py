@@ -8,6 +8,7 @@ process. Secrets are never in these files; they name key files, readable by thei
 
 from __future__ import annotations
 
+import ipaddress
 import re
 import tomllib
 from pathlib import Path
@@ -20,6 +21,7 @@ from isthmus.errors import ConfigError
 
 T = TypeVar("T")
 
+_CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
 _HOST_NAME = re.compile(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*")
 
 
@@ -81,6 +83,10 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     mqtt: Listen
     #: The gateways'; files that are replaced while they run are taken over within seconds.
     mqtt_tls: TlsFiles
+    #: MQTT without TLS, on a loopback address only. Whoever reaches it is served as
+    #: ``plain_principal``, the id of a registered certificate, and may do what its policies say.
+    plain: Listen | None = None
+    plain_principal: str = ""
     #: Names that a client may say it wants to reach (SNI), each in full; any where this is empty.
     #: Who says none is let in.
     server_names: tuple[str, ...] = ()
@@ -123,13 +129,26 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
             raise ConfigError(f"alone is {self.alone!r}", hint='alone = "continue" or "refuse"')
         if self.region in {peer.region for peer in self.peers}:
             raise ConfigError(f"peers names this region itself: {self.region!r}")
+        for name in ("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
+        self._validate_listeners()
+
+    def _validate_listeners(self) -> None:
+        if self.plain is not None:
+            if not _is_loopback(self.plain.host):
+                hint = "an address such as 127.0.0.1: whoever reaches it proves nothing"
+                raise ConfigError(f"plain.host is {self.plain.host!r}", hint=hint)
+            if not _CERTIFICATE_ID.fullmatch(self.plain_principal):
+                hint = "the id of a registered certificate, 64 hex digits in lower case"
+                raise ConfigError(f"plain_principal is {self.plain_principal!r}", hint=hint)
+            if self.plain == self.mqtt:
+                # Ports are shared among gateways, so the system would not refuse it.
+                raise ConfigError(f"plain is {self.plain}, as mqtt", hint="a port of its own")
         for name in self.server_names:
             if not _HOST_NAME.fullmatch(name):
                 hint = "host names in full; there are no wildcards"
                 raise ConfigError(f"server_names has {name!r}", hint=hint)
-        for name in ("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
 
 
 class SitePeer(_Section, frozen=True, kw_only=True):
@@ -208,6 +227,14 @@ class SiteConfig(_Section, frozen=True, kw_only=True):
         if self.pause_limit_s >= self.down_after * max(self.probe_interval_s, self.probe_timeout_s):
             hint = "less than down_after x probe_timeout_s"
             raise ConfigError(f"pause_limit_s is {self.pause_limit_s}", hint=hint)
+
+
+def _is_loopback(host: str) -> bool:
+    """A name is not: what it means is decided elsewhere."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load(path: Path, kind: type[T]) -> T:

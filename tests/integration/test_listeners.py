@@ -7,20 +7,83 @@ import shutil
 import socket
 import ssl
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import paho.mqtt.client as paho
 import pytest
 import pytest_asyncio
 from mqtt_wire import Wire
+from paho.mqtt.enums import CallbackAPIVersion
 from regions import HOME, Regions, two_regions, until
-from second_gateway import second_gateway
+from second_gateway import Second, free_place, second_gateway
 
 from isthmus import config as configs
-from isthmus.config import RegionConfig
+from isthmus.config import Listen, RegionConfig
+from isthmus.core.admission import Admission
+from isthmus.core.registry import CertificateStatus
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 ANSWER_S = 20.0
+
+
+@asynccontextmanager
+async def dialled(
+    listen: Listen | None, tls: ssl.SSLContext | None = None, name: str = ""
+) -> AsyncIterator[Wire]:
+    """A connection to one of a gateway's listeners."""
+    assert listen is not None
+    wire = await Wire.open(listen.host, listen.port, tls, name or listen.host)
+    try:
+        yield wire
+    finally:
+        await wire.abort()
+
+
+class Paho:
+    """A paho client that is connected, and hears what it says."""
+
+    def __init__(
+        self, name: str, listen: Listen, tls: ssl.SSLContext | None = None, **options: Any
+    ) -> None:
+        self._listen = listen
+        self._client = paho.Client(
+            CallbackAPIVersion.VERSION2, name, reconnect_on_failure=False, **options
+        )
+        if tls is not None:
+            self._client.tls_set_context(tls)
+        loop = asyncio.get_running_loop()
+        self._events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+
+        def tell(what: str, heard: object) -> None:
+            loop.call_soon_threadsafe(self._events.put_nowait, (what, heard))
+
+        self._client.on_connect = lambda *said: tell("connected", said[3].value)
+        self._client.on_subscribe = lambda *said: tell("subscribed", said[2])
+        self._client.on_message = lambda *said: tell("message", said[2].payload)
+
+    async def _next(self) -> tuple[str, Any]:
+        async with asyncio.timeout(ANSWER_S):
+            return await self._events.get()
+
+    async def __aenter__(self) -> Paho:
+        await asyncio.to_thread(self._client.connect, self._listen.host, self._listen.port)
+        self._client.loop_start()
+        assert await self._next() == ("connected", 0)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client.disconnect()
+        await asyncio.to_thread(self._client.loop_stop)
+
+    async def echo(self, topic: str, payload: bytes = b"echo") -> None:
+        """Subscribe to a topic, publish to it, and hear it."""
+        self._client.subscribe(topic, 1)
+        assert (await self._next())[0] == "subscribed"
+        self._client.publish(topic, payload, 1)
+        assert await self._next() == ("message", payload)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -40,14 +103,64 @@ async def test_a_wrong_name_fails_and_no_name_passes(regions: Regions) -> None:
     name = await regions.device("names")
     hostname = regions.system.hostname(HOME)
     async with second_gateway(regions, server_names=(hostname,)) as gateway:
-        host, port = gateway.config.mqtt.host, gateway.config.mqtt.port
-        tls = regions.tls(regions.identity(name))
-        # The client library names no address, so this is a client without a name.
-        for asked in (hostname, host):
-            wire = await Wire.open(host, port, tls, asked)
-            await wire.abort()
+        place, tls = gateway.config.mqtt, regions.tls(regions.identity(name))
+        # The client library names no address, so the second is a client without a name.
+        for asked in (hostname, place.host):
+            async with dialled(place, tls, asked):
+                pass
         with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
-            await Wire.open(host, port, tls, regions.system.stable_name)
+            async with dialled(place, tls, regions.system.stable_name):
+                pass
+
+
+# Without TLS
+
+
+@asynccontextmanager
+async def plain_gateway(regions: Regions, name: str) -> AsyncIterator[Second]:
+    """A gateway that serves everybody on this machine as one device."""
+    listen = free_place(regions.place(HOME)[0])
+    principal = regions.identity(name).certificate_id
+    async with second_gateway(regions, plain=listen, plain_principal=principal) as gateway:
+        await opened(gateway)
+        yield gateway
+
+
+async def opened(gateway: Second) -> None:
+    """Wait until a gateway of ours has caught up."""
+    await until("it admits", lambda: gateway._gate.admission is Admission.OPEN)
+
+
+async def test_without_tls_everybody_is_one_device_and_its_policies_hold(regions: Regions) -> None:
+    name, other = await regions.device("plain"), await regions.device("not-plain")
+    certificate_id = regions.identity(name).certificate_id
+    async with plain_gateway(regions, name) as gateway:
+        place = gateway.config.plain
+        async with dialled(place) as wire, dialled(place) as stranger:
+            assert await wire.connect(name) == 0
+            await wire.publish(regions.topic(name), b"without TLS")
+            wire.send(mqtt3.Publish(regions.topic(other), b"denied", 1, packet_id=2))
+            assert await wire.closed() == []
+            assert await stranger.connect(other) == 5
+        await regions.operator.revoke(HOME, certificate_id)
+        known = gateway._log_view.view
+        await until(
+            "the gateway knows of it",
+            lambda: known.status(certificate_id) is CertificateStatus.REVOKED,
+        )
+        async with dialled(place) as wire:
+            assert await wire.connect(name) == 5
+    await until("the lake has it", lambda: bool(regions.lake(HOME, name)))
+    assert [row.payload for row in regions.lake(HOME, name)] == ["without TLS"]
+    assert regions.lake(HOME, other) == []
+
+
+async def test_paho_needs_no_certificate_there(regions: Regions) -> None:
+    name = await regions.device("plain-paho")
+    async with plain_gateway(regions, name) as gateway:
+        assert gateway.config.plain is not None
+        async with Paho(name, gateway.config.plain) as client:
+            await client.echo(regions.topic(name))
 
 
 # Sessions that are resumed

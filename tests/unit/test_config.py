@@ -26,6 +26,15 @@ REGION = RegionConfig(
 )
 
 
+PLAIN = Listen(host="127.0.0.1", port=1883)
+
+
+def plain(
+    host: str = PLAIN.host, port: int = PLAIN.port, principal: str = "0f" * 32
+) -> dict[str, Any]:
+    return {"plain": Listen(host=host, port=port), "plain_principal": principal}
+
+
 def read(directory: Path, **changes: Any) -> RegionConfig:
     """What a file with these settings says."""
     file = directory / "region.toml"
@@ -37,6 +46,9 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
     "changes",
     [
         {},
+        plain(),
+        plain("127.9.0.1", 8883),
+        plain("::1", 8883),
         {"server_names": ("iot.example.com", "EU-1.iot.example.com", "localhost")},
     ],
 )
@@ -47,6 +59,15 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
+        (plain("0.0.0.0"), "plain.host is '0.0.0.0'"),
+        (plain("::"), "plain.host is '::'"),
+        (plain("10.0.0.1"), "plain.host is '10.0.0.1'"),
+        (plain("localhost"), "plain.host is 'localhost'"),
+        (plain(""), "plain.host is ''"),
+        ({"plain": PLAIN}, "plain_principal is ''"),
+        (plain(principal="0F" * 32), "plain_principal is '0F"),
+        (plain(principal="0f" * 33), "plain_principal is '0f"),
+        (plain(port=8883), "plain is 127.0.0.1:8883, as mqtt"),
         ({"server_names": ("",)}, "server_names has ''"),
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),

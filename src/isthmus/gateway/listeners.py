@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from isthmus.config import Listen, RegionConfig
 from isthmus.gateway.renewal import RenewedContext
-from isthmus.gateway.stream import Stream
+from isthmus.gateway.stream import PlainStream, Stream
 from isthmus.gateway.tls import TlsStream, server_context
 
 BACKLOG = 4_096
@@ -30,7 +30,10 @@ class Listeners:
 
     def _stacks(self) -> Iterator[tuple[Listen, Callable[[], Stream]]]:
         """Every configured listener, and how the stream of one of its connections is made."""
-        yield self._config.mqtt, lambda: TlsStream(self._mqtt_tls.context, self._server_names)
+        config = self._config
+        yield config.mqtt, lambda: TlsStream(self._mqtt_tls.context, self._server_names)
+        if config.plain is not None:
+            yield config.plain, lambda: PlainStream(config.plain_principal)
 
     async def open(self, connection: MakeConnection) -> None:
         """Listen on all of them, or on none."""

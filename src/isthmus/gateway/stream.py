@@ -37,3 +37,20 @@ class Stream(Protocol):
 
     def close(self) -> bytes:
         """The transport's own goodbye; nothing may follow it."""
+
+
+class PlainStream:
+    """No transport at all: the bytes of a socket are MQTT, and who is there was decided before."""
+
+    def __init__(self, principal: str) -> None:
+        self.principal = principal
+        self.ended: Ended | None = None
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        return data, b""
+
+    def wrap(self, plaintext: bytes) -> bytes:
+        return plaintext
+
+    def close(self) -> bytes:
+        return b""
