@@ -17,7 +17,7 @@ from isthmus.clock import monotonic_s
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
 from isthmus.gateway.renewal import CONTEXT_LIFETIME_S, RenewedContext
-from isthmus.gateway.tls import TlsStream, server_context
+from isthmus.gateway.tls import TlsStream, mqtt_context
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ class Renewed:
         files = TlsFiles(
             certificate=str(self.certificate), key=str(self.key), ca=authority.files.ca
         )
-        self.renewed = RenewedContext(files, server_context)
+        self.renewed = RenewedContext(files, mqtt_context)
 
     def made(self) -> Identity:
         self._made += 1
@@ -178,4 +178,4 @@ def test_a_gateway_does_not_begin_with_broken_files(files: Renewed, how: str) ->
     breaks, name = BROKEN[how]
     breaks(files)
     with pytest.raises(ConfigError, match=name):
-        server_context(files.renewed._files)
+        mqtt_context(files.renewed._files)

@@ -11,7 +11,7 @@ from tls_clients import HOSTNAME, Authority, Client
 
 from isthmus.adapters.pki import validity
 from isthmus.gateway import tls
-from isthmus.gateway.tls import TlsStream, server_context
+from isthmus.gateway.tls import TlsStream, mqtt_context
 
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
@@ -23,7 +23,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture(scope="module")
 def stream_of(authority: Authority):
-    context = server_context(authority.files)
+    context = mqtt_context(authority.files)
     return lambda: TlsStream(context)
 
 
@@ -71,6 +71,33 @@ def test_what_was_said_before_the_stream_broke_is_kept(authority: Authority, str
         client.hears(alert)
 
 
+# Protocols
+
+
+@VERSIONS
+@pytest.mark.parametrize(
+    ("offered", "chosen"),
+    [
+        ((), None),
+        (("x-amzn-mqtt-ca",), "x-amzn-mqtt-ca"),
+        (("h2", "x-amzn-mqtt-ca"), "x-amzn-mqtt-ca"),
+        (("h2", "mqtt"), None),
+    ],
+)
+def test_where_only_mqtt_is_spoken_its_name_is_answered_and_no_other_needed(
+    authority: Authority,
+    stream_of,
+    version: ssl.TLSVersion,
+    offered: tuple[str, ...],
+    chosen: str | None,
+) -> None:
+    context = authority.client(authority.device, *offered)
+    context.minimum_version = context.maximum_version = version
+    client = Client(context, stream_of()).shake_hands()
+    assert client.tls.selected_alpn_protocol() == chosen
+    assert client.says(b"up") == b"up"
+
+
 # Names
 
 NAMES = frozenset({HOSTNAME.encode(), b"iot.example.com"})
@@ -83,7 +110,7 @@ def test_a_client_that_wants_us_or_names_nobody_is_served(
 ) -> None:
     context = authority.client(authority.device)
     context.minimum_version = context.maximum_version = version
-    stream = TlsStream(server_context(authority.files), NAMES)
+    stream = TlsStream(mqtt_context(authority.files), NAMES)
     client = Client(context, stream, name)
     assert client.shake_hands().says(b"up") == b"up"
 
@@ -96,7 +123,7 @@ def test_a_client_that_wants_somebody_else_is_told_so(
 ) -> None:
     context = authority.client(authority.device)
     context.minimum_version = context.maximum_version = version
-    stream = TlsStream(server_context(authority.files), NAMES)
+    stream = TlsStream(mqtt_context(authority.files), NAMES)
     client = Client(context, stream, name)
     with pytest.raises(ssl.SSLWantReadError):
         client.tls.do_handshake()

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from isthmus.config import Listen, RegionConfig
 from isthmus.gateway.renewal import RenewedContext
 from isthmus.gateway.stream import PlainStream, Stream
-from isthmus.gateway.tls import TlsStream, server_context
+from isthmus.gateway.tls import TlsStream, mqtt_context
 
 BACKLOG = 4_096
 #: Several gateways of a region share their ports; the kernel spreads the connections.
@@ -24,7 +24,7 @@ class Listeners:
 
     def __init__(self, config: RegionConfig) -> None:
         self._config = config
-        self._mqtt_tls = RenewedContext(config.mqtt_tls, server_context)
+        self._mqtt_tls = RenewedContext(config.mqtt_tls, mqtt_context)
         self._server_names = frozenset(name.lower().encode() for name in config.server_names)
         self._servers: list[asyncio.Server] = []
 

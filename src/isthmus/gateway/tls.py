@@ -25,6 +25,8 @@ from isthmus.errors import ConfigError
 from isthmus.gateway.stream import Ended
 
 READ_BYTES = 65_536
+#: What AWS calls MQTT with client certificates in ALPN.
+MQTT = b"x-amzn-mqtt-ca"
 #: The record of a fatal alert before any key is agreed: unrecognized_name, RFC 6066, section 3.
 #: OpenSSL would send it for a callback that fails, whose traceback pyOpenSSL prints.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
@@ -47,15 +49,30 @@ _CHAIN_IS_NOT_OURS_TO_JUDGE = frozenset(
 )
 
 
+_CERTIFICATE_REQUIRED = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
+
+
 def _accept(_: SSL.Connection, __: crypto.X509, error: int, depth: int, ok: int) -> bool:
     return bool(ok) or error in _CHAIN_IS_NOT_OURS_TO_JUDGE
 
 
-def server_context(files: TlsFiles) -> SSL.Context:
-    """The context of a gateway: TLS 1.2 and up, and a client certificate from everybody.
+def mqtt_context(files: TlsFiles) -> SSL.Context:
+    """For MQTT and nothing else: a certificate from everybody."""
+    context = _context(files)
+    context.set_verify(_CERTIFICATE_REQUIRED, _accept)
+    context.set_alpn_select_callback(_mqtt_or_nothing)
+    return context
 
-    Its tickets are good for itself alone: their key is random, and never leaves it.
-    """
+
+def _mqtt_or_nothing(
+    _: SSL.Connection, offered: list[bytes]
+) -> bytes | SSL._NoOverlappingProtocols:
+    """Whatever else a client offers, it is answered as if it had offered nothing."""
+    return MQTT if MQTT in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _context(files: TlsFiles) -> SSL.Context:
+    """TLS 1.2 and up. The key of its tickets is its own, is random, and never leaves it."""
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
     context.set_options(SSL.OP_NO_RENEGOTIATION | SSL.OP_CIPHER_SERVER_PREFERENCE)
@@ -65,7 +82,6 @@ def server_context(files: TlsFiles) -> SSL.Context:
     context.set_timeout(TICKET_LIFETIME_S)
     context.set_mode(SSL.MODE_RELEASE_BUFFERS)
     _load(context, files)
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _accept)
     return context
 
 
