@@ -71,6 +71,9 @@ class Opened:
             opened=lambda _: None,
             admit=lambda _, connect: begin(connect, Rights()),
             store=lambda _, action: self.stored.append(action.publish.payload),
+            sessions=SimpleNamespace(
+                begin=lambda _, __, begun: begun(False), went_on=lambda _: None
+            ),
         )
         self.connection = Connection(gateway, self.stream)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]

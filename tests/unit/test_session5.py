@@ -182,10 +182,11 @@ def test_a_session_expiry_cannot_be_asked_for_on_the_way_out():
     each = session(will=will)
     assert ended(each.handle(leaving)) == ReasonCode.PROTOCOL_ERROR
     assert each.will is will
-    asked = session(will=will, asked_expiry_s=60)
+    asked = session(will=will, expiry_s=60, expiry_max_s=4)
     (action,) = asked.handle(leaving)
     assert isinstance(action, Close)
     assert asked.will is None
+    assert asked.expiry_s == 4
     (action,) = session().handle(Disconnect(0, DisconnectProperties(session_expiry_s=0)))
     assert isinstance(action, Close)
 

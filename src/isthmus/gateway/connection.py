@@ -181,7 +181,8 @@ class Connection(asyncio.Protocol):
         self.close(f"refused: {refusal.reason}")
 
     def _refuse_malformed(self, error: MalformedPacket) -> None:
-        accepted = self.session is not None
+        # Until CONNACK was sent it is CONNACK that says why.
+        accepted = self.session is not None and self._early is None
         self._send(mqtt.farewell(error, level=self._decoder.level, accepted=accepted))
         self.close(f"malformed packet: {error}")
 
