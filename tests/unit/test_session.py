@@ -102,6 +102,30 @@ def test_a_publish_that_is_refused_closes_the_connection_and_is_never_answered(p
     assert each.owed == 0
 
 
+def test_a_topic_is_asked_for_once_and_again_when_the_rights_change():
+    each = session()
+    for _ in range(3):
+        published(each, 1)
+    assert each.permissions.asked == [("iot:Publish", "topic/t")]
+    each.permissions = Rights("topic/t")
+    (action,) = each.handle(packets.Publish("t", b""))
+    assert isinstance(action, Close)
+
+
+def test_a_right_to_publish_is_none_to_retain():
+    each = session("iot:RetainPublish")
+    published(each, 1)
+    (action,) = each.handle(packets.Publish("t", b"", retain=True))
+    assert isinstance(action, Close)
+
+
+def test_no_more_topics_are_remembered_than_there_is_room_for():
+    each = session()
+    for number in range(10 * sessions.TOPICS_REMEMBERED_MAX):
+        each.handle(packets.Publish(str(number), b""))
+    assert len(each._may_publish) == sessions.TOPICS_REMEMBERED_MAX
+
+
 def test_the_largest_payload_is_stored():
     (action,) = session().handle(packets.Publish("t", b"x" * PAYLOAD_MAX_BYTES))
     assert isinstance(action, Store)

@@ -14,7 +14,7 @@ from isthmus.errors import InputError
 from isthmus.wire.properties import PublishProperties
 
 
-class Source(msgspec.Struct, frozen=True, array_like=True):
+class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One connection of one client, as its messages name it."""
 
     #: Random per connection: a client repeats a message only on another connection.
@@ -24,7 +24,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     principal: str
 
 
-class Message(msgspec.Struct, frozen=True, array_like=True):
+class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One publish, as the gateway accepted it."""
 
     #: Index into the batch's sources.

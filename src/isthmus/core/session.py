@@ -50,6 +50,7 @@ OUTGOING_IN_FLIGHT_MAX = 100
 OUTGOING_QUEUED_MAX = 1_000
 OUTGOING_QUEUED_MAX_BYTES = 1024 * 1024
 SHARED_PREFIX = "$share/"
+TOPICS_REMEMBERED_MAX = 32
 
 
 class Permissions(Protocol):
@@ -169,6 +170,9 @@ class Session:
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
+    #: Topics to which it may publish, and the rights by which that was found.
+    _may_publish: set[str] = field(default_factory=set)
+    _asked_of: Permissions | None = None
 
     @property
     def codec(self) -> Codec:
@@ -244,16 +248,29 @@ class Session:
         if len(packet.payload) > PAYLOAD_MAX_BYTES:
             reason = f"a payload of {len(packet.payload)} bytes is above {PAYLOAD_MAX_BYTES}"
             return _Refused(ReasonCode.PACKET_TOO_LARGE, reason)
+        if packet.properties is not None and (found := refuse_properties(packet.properties)):
+            return _Refused(*found)
+        # A device publishes to few topics: what was asked of one under the present rights holds.
+        if self._asked_of is not self.permissions:
+            self._asked_of = self.permissions
+            self._may_publish.clear()
+        if packet.topic in self._may_publish and not packet.retain:
+            return None
+        return self._refuse_topic(packet)
+
+    def _refuse_topic(self, packet: packets.Publish) -> _Refused | None:
         if not topics.within_aws_limits(packet.topic):
             reason = "the topic is too long or too deep"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
         if packet.topic[0] == "$":
             reason = f"{packet.topic[:80]!r} is reserved"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
-        if packet.properties is not None and (found := refuse_properties(packet.properties)):
-            return _Refused(*found)
         allowed, reason = may_publish(self.permissions, packet.topic, retain=packet.retain)
-        return None if allowed else _Refused(ReasonCode.NOT_AUTHORIZED, reason)
+        if not allowed:
+            return _Refused(ReasonCode.NOT_AUTHORIZED, reason)
+        if len(self._may_publish) < TOPICS_REMEMBERED_MAX:
+            self._may_publish.add(packet.topic)
+        return None
 
     def _subscribe(self, packet: packets.Subscribe) -> list[Action]:
         if packet.properties is not None and packet.properties.subscription_id is not None:
@@ -456,7 +473,9 @@ def refuse_properties(properties: PublishProperties) -> tuple[ReasonCode, str] |
 
 def identity_of(properties: PublishProperties | None) -> str:
     """The client's own identity of a message; empty where it gives none."""
-    pairs = () if properties is None else properties.user_properties
+    if properties is None:
+        return ""
+    pairs = properties.user_properties
     return next((value for name, value in pairs if name == IDENTITY_PROPERTY), "")
 
 

@@ -32,7 +32,9 @@ class Writer(Generic[T]):
         self._window: Window[list[T]] = Window(durability)
         self._is_alone = False
         self._counted_alone = 0
-        self._sources: dict[Source, int] = {}
+        #: By the name of the connection, which is random: hashed once, and not its three fields.
+        self._indices: dict[str, int] = {}
+        self._sources: list[Source] = []
         self._messages: list[Message] = []
         self._items: list[bytes] = []
         self._bytes = 0
@@ -55,14 +57,17 @@ class Writer(Generic[T]):
         retain: bool = False,
     ) -> bool:
         """Take a publish for the next batch; True if that is full and must not wait longer."""
-        index = self._sources.setdefault(source, len(self._sources))
+        index = self._indices.get(source.connection)
+        if index is None:
+            index = self._indices[source.connection] = len(self._sources)
+            self._sources.append(source)
         self._messages.append(
             Message(index, topic, payload, qos, dup, at_ms, identity, properties, retain)
         )
-        self._bytes += len(payload) + size_of(properties)
+        self._bytes += len(payload) if properties is None else len(payload) + size_of(properties)
         if token is not None:
             self._waiting.append(token)
-        return self._is_full
+        return len(self._messages) >= BATCH_MESSAGES_MAX or self._bytes >= BATCH_BYTES_MAX
 
     def carry(self, item: bytes, token: T | None) -> bool:
         """Take an item for the next batch; as ``add``."""
@@ -70,12 +75,7 @@ class Writer(Generic[T]):
         self._bytes += len(item)
         if token is not None:
             self._waiting.append(token)
-        return self._is_full
-
-    @property
-    def _is_full(self) -> bool:
-        many = len(self._messages) >= BATCH_MESSAGES_MAX or len(self._items) >= BATCH_MESSAGES_MAX
-        return many or self._bytes >= BATCH_BYTES_MAX
+        return len(self._items) >= BATCH_MESSAGES_MAX or self._bytes >= BATCH_BYTES_MAX
 
     def flush(self, now_s: float) -> Batch | None:
         """Close the batch that was gathered, if any; it is to be stored after those before it."""
@@ -91,7 +91,8 @@ class Writer(Generic[T]):
             tuple(self._items),
         )
         self._window.sent(self._number, self._waiting, now_s, len(self._waiting))
-        self._sources, self._messages, self._items, self._waiting = {}, [], [], []
+        self._indices, self._sources, self._messages, self._items = {}, [], [], []
+        self._waiting = []
         self._bytes = 0
         return batch
 

@@ -72,6 +72,8 @@ class Connection(asyncio.Protocol):
         #: What came before CONNACK could be sent.
         self._early: list[Packet] | None = None
         self.opened_s = self.heard_s = gateway.now_s()
+        #: When the newest bytes were read, in milliseconds since 1970.
+        self.read_ms = 0
 
     @property
     def principal(self) -> str:
@@ -125,7 +127,7 @@ class Connection(asyncio.Protocol):
     # Packets
 
     def _receive(self, plaintext: bytes) -> None:
-        now = now_ms()
+        now = self.read_ms = now_ms()
         for packet in self._decoder.feed(plaintext):
             if self._transport is None:
                 return
@@ -191,9 +193,11 @@ class Connection(asyncio.Protocol):
     def perform(self, actions: list[Action]) -> None:
         """Do what the session decided, in order."""
         for action in actions:
+            if type(action) is Store:
+                # Nearly every action is one.
+                self._gateway.store(self, action)
+                continue
             match action:
-                case Store():
-                    self._gateway.store(self, action)
                 case Send(data):
                     self._send(data)
                 case Join(topic_filter, granted):

@@ -75,13 +75,15 @@ class Gateway:
             for durability in Durability
         }
         peers = [peer.region for peer in config.peers]
+        self._usual = self._lanes[Durability.TWO_REGIONS if peers else Durability.REGION]
+        self._canary_prefix = config.canary_prefix
         self._delivery = Delivery(client, config.region, peers, config.everywhere, self._take_items)
         self.sessions = Sessions(
             client,
             config.region,
             self.id,
             self._log_view,
-            self._lanes[Durability.TWO_REGIONS if peers else Durability.REGION],
+            self._usual,
             self._delivery,
         )
         self._connections: set[Connection] = set()
@@ -220,6 +222,7 @@ class Gateway:
             publish = Publish(
                 will.topic, will.payload, will.qos, will.retain, properties=will.properties
             )
+            connection.read_ms = now_ms()
             self.store(connection, Store(publish, None))
         session.will = None
         if self._clients.get(session.client_id) is connection:
@@ -240,15 +243,14 @@ class Gateway:
 
     def store(self, connection: Connection, action: Store) -> None:
         """Hand a publish to the lane of its durability."""
-        canary = action.publish.topic.startswith(self.config.canary_prefix)
-        alone_is_enough = canary or not self.config.peers
-        durability = Durability.REGION if alone_is_enough else Durability.TWO_REGIONS
-        publish, at_ms = action.publish, now_ms()
+        publish, at_ms = action.publish, connection.read_ms
+        lane = self._usual
+        if publish.topic.startswith(self._canary_prefix):
+            lane = self._lanes[Durability.REGION]
         if publish.retain:
             present = self._log_view.get(RETAINED, publish.topic)
-            item = retain(present, self._clock, publish, at_ms)
-            self._lanes[durability].carry(item.encode())
-        self._lanes[durability].add(connection, publish, action.ticket, at_ms)
+            lane.carry(retain(present, self._clock, publish, at_ms).encode())
+        lane.add(connection, publish, action.ticket, at_ms)
 
     def sent(self, batch: Batch) -> None:
         self._delivery.sent(batch)

@@ -104,7 +104,7 @@ class Lane:
             dup=publish.dup,
             at_ms=at_ms,
             token=None if ticket is None else (connection, ticket),
-            identity=identity_of(publish.properties),
+            identity=identity_of(publish.properties) if publish.properties else "",
             properties=publish.properties,
             retain=publish.retain,
         )
@@ -202,10 +202,14 @@ class Lane:
                 carried.append(waiting)
                 continue
             connection, ticket = waiting
-            by_connection.setdefault(connection, []).append(ticket)
-            self.acknowledged += 1
+            tickets = by_connection.get(connection)
+            if tickets is None:
+                by_connection[connection] = [ticket]
+            else:
+                tickets.append(ticket)
         self.acknowledged_alone += self._writer.newly_alone()
         for connection, tickets in by_connection.items():
+            self.acknowledged += len(tickets)
             connection.kept(tickets)
         for each in carried:
             each.kept()

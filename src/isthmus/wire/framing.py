@@ -106,10 +106,15 @@ class Decoder:
             if flags is None and first not in readers:
                 raise MalformedPacket(_first_byte_reason(first))
             if length > 0x7F:
-                length, start = self._long_length(data, position + 1)
-                if not start:
-                    needed = size - position + 1
-                    break
+                second = data[start] if start < size else 0
+                if 0 < second < 0x80:
+                    # Two bytes, up to 16 KB: what most messages take.
+                    length, start = length & 0x7F | second << 7, start + 1
+                else:
+                    length, start = self._long_length(data, position + 1)
+                    if not start:
+                        needed = size - position + 1
+                        break
             end = start + length
             if end - position > self._max_packet_bytes:
                 raise PacketTooLarge(
