@@ -76,9 +76,10 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     account_id: str = "000000000000"
     #: Where the lake and other local files of this region live.
     state_dir: str
-    #: The services' user, and the gateways', which may do less.
+    #: The services' user, and those of gateways and of the lake, which may do less.
     nats: NatsAccess
     gateway_nats: NatsAccess
+    lake_nats: NatsAccess
     peers: tuple[Peer, ...] = ()
     mqtt: Listen
     #: The gateways'; files that are replaced while they run are taken over within seconds.

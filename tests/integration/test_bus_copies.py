@@ -4,16 +4,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 from nats.aio.client import Client
 
 from isthmus.adapters.nats import streams
+from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.nats.follow import Entry
+from isthmus.core.batch import Batch, encode
+from isthmus.core.item import Item
+from isthmus.core.lattice import Fields, GrowSet
+from isthmus.core.retained import RETAINED, retain, retained
+from isthmus.core.stamp import StampClock
 from isthmus.region.bus import BusCopies
-from isthmus.region.heads import OwnHeads
+from isthmus.region.bus_reader import BusReader, Reached
+from isthmus.region.items import ItemStore
+from isthmus.region.state import StateStore, read_name
 from isthmus.tasks import end
+from isthmus.wire.packets import Publish
 from real_nats import REGIONS, RealNats, real_nats
 
 WRITER = "a" * 32
@@ -45,36 +55,76 @@ async def test_two_peers_may_put_the_same_lost_batches_back_at_once(server: Real
         assert info.state.messages == 20
 
 
+def reader(client: Client) -> BusReader:
+    return BusReader(client, ItemStore(NatsChangeLog(client)), StateStore(client), "us", ["us"])
+
+
+@asynccontextmanager
+async def reading(client: Client) -> AsyncIterator[BusReader]:
+    found = reader(client)
+    running = asyncio.create_task(found.run())
+    try:
+        yield found
+    finally:
+        await end([running])
+
+
+async def heads(found: BusReader) -> dict[str, int]:
+    async with asyncio.timeout(5):
+        while (known := await found.heads()) is None:
+            pass
+    return known
+
+
+async def publish(client: Client, writer: str, number: int, *items: Item) -> None:
+    batch = Batch("us", writer, number, (), (), tuple(item.encode() for item in items))
+    subject, name = streams.bus_subject("us", writer), f"{writer}:{number}"
+    await client.jetstream().publish(subject, encode(batch), headers={"Nats-Msg-Id": name})
+
+
 @pytest.mark.asyncio(loop_scope="module")
 async def test_heads_are_known_when_everything_is_read_and_end_at_a_gap(server: RealNats) -> None:
     async with server.user("services") as client:
-        stream = client.jetstream()
         for writer, numbers in (("b" * 32, (1, 2, 3)), ("c" * 32, (1, 3))):
             for number in numbers:
-                await stream.publish(
-                    streams.bus_subject("us", writer),
-                    b"x",
-                    headers={"Nats-Msg-Id": f"{writer}:{number}"},
-                )
-        heads = OwnHeads(client, "us")
+                await publish(client, writer, number)
         # Nothing is read yet, and that is not to have nothing.
-        assert await heads.now() is None
+        assert await reader(client).heads() is None
+        async with reading(client) as found:
+            assert await heads(found) == {"b" * 32: 3, "c" * 32: 1}
 
-        following = asyncio.create_task(heads.run())
-        async with asyncio.timeout(5):
-            while (known := await heads.now()) is None:
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_batches_carry_is_in_the_log_and_nothing_that_they_must_not(
+    server: RealNats,
+) -> None:
+    async with server.user("services") as client:
+        message = Publish("t", b"kept", 1, retain=True)
+        kept = retain(Item(RETAINED, "t"), StampClock("us", "g"), message, 1)
+        forged = Item("certificate", "f", {}, Fields({"activated": GrowSet(frozenset({"x"}))}))
+        await publish(client, "d" * 32, 1, forged)
+        await publish(client, "d" * 32, 2, kept)
+        async with reading(client) as found:
+            await heads(found)
+        log = NatsChangeLog(client)
+        assert retained((await log.get(RETAINED, "t")).item).payload == b"kept"
+        assert (await log.get("certificate", "f")).revision == 0
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_another_process_goes_on_where_this_one_stood(server: RealNats) -> None:
+    async with server.user("services") as client:
+        await publish(client, "e" * 32, 1)
+        state = StateStore(client)
+        async with reading(client) as found, asyncio.timeout(10):
+            known = await heads(found)
+            last = (await client.jetstream().stream_info(streams.bus("us"))).state.last_seq
+            while (noted := await state.get(read_name("us"), Reached)) is None or (
+                noted.sequence < last
+            ):
                 pass
-        await end([following])
-
-        assert known == {"b" * 32: 3, "c" * 32: 1}
-        assert await _resumed(client, heads) == known
-
-
-async def _resumed(client: Client, before: OwnHeads) -> dict[str, int] | None:
-    """The heads of another process, which begins where the first one stood."""
-    numbers = await before.now()
-    assert numbers is not None
-    info = await client.jetstream().stream_info(streams.bus("us"))
-    heads = OwnHeads(client, "us")
-    heads.begin(info.state.last_seq, numbers)
-    return await heads.now()
+        assert noted.writers == known
+        # What it knows of the beginning it can only have from the note.
+        await client.jetstream().purge_stream(streams.bus("us"), keep=1)
+        async with reading(client) as found:
+            assert await heads(found) == known

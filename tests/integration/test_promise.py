@@ -104,10 +104,10 @@ async def test_a_full_bus_stops_acknowledgements_and_drops_nothing(
             assert await wire.closed() == []
         # A change of rights needs no room on the bus.
         answer = await regions.operator.revoke(HOME, regions.identity(name).certificate_id)
-        assert answer["replicated"] is True
         # A region whose streams are full counts as no second one: what was acknowledged alone then
         # is the home region's, and said to be.
         went_alone = (await regions.status(HOME))["alone_epoch"] > 0
+        assert answer["replicated"] or went_alone
         for region in [HOME] if went_alone else [HOME, OTHER]:
             await regions.in_lake(region, name, acked)
 
@@ -137,7 +137,7 @@ async def test_a_gateway_that_dies_costs_its_clients_one_reconnect(regions: Regi
             await regions.in_both_lakes(each)
 
 
-@pytest.mark.parametrize("part", ["nats", "services", "gateway"])
+@pytest.mark.parametrize("part", ["nats", "services", "gateway", "lake"])
 async def test_what_was_acknowledged_is_in_both_lakes_though_a_process_died(
     regions: Regions, part: str
 ) -> None:

@@ -19,6 +19,7 @@ REGION = RegionConfig(
     state_dir="state",
     nats=NATS,
     gateway_nats=NATS,
+    lake_nats=NATS,
     mqtt=Listen(host="127.0.0.1", port=8883),
     mqtt_tls=TLS,
     api=Listen(host="127.0.0.1", port=8443),

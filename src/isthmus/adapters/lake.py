@@ -85,6 +85,9 @@ def property_fields(properties: PublishProperties | None) -> dict[str, Any]:
     }
 
 
+_ROWS = msgspec.json.Encoder()
+
+
 class Lake:
     """Appends to one region's lake."""
 
@@ -113,7 +116,7 @@ class Lake:
 
     def append(self, rows: list[LakeRow]) -> None:
         """Write rows; they count once they are committed."""
-        data = b"".join(msgspec.json.encode(row) + b"\n" for row in rows)
+        data = _ROWS.encode_lines(rows)
         while data:
             data = data[os.write(self._file, data) :]
 

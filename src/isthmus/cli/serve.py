@@ -19,6 +19,7 @@ class Role(StrEnum):
 
     GATEWAY = "gateway"
     SERVICES = "services"
+    LAKE = "lake"
     SITE = "site"
 
 
@@ -31,9 +32,9 @@ def serve(
 ) -> None:
     """Run one process until it is told to stop.
 
-    A region is a `nats-server`, one `services` process and one or more `gateway` processes, which
-    share a port. A site is one `site` process: observer, director and nameserver. It prints
-    `ready` once it serves, and logs JSON lines to standard error.
+    A region is a `nats-server`, one `services` and one `lake` process, and one or more `gateway`
+    processes, which share a port. A site is one `site` process: observer, director and nameserver.
+    It prints `ready` once it serves, and logs JSON lines to standard error.
     """
     process.log_to_stderr()
     settings: RegionConfig | SiteConfig
@@ -54,6 +55,10 @@ def _service(role: Role, settings: RegionConfig | SiteConfig) -> Coroutine[Any, 
         from isthmus.gateway.gateway import run_gateway
 
         return run_gateway(settings, process.say_ready)
+    if role is Role.LAKE:
+        from isthmus.region.lake import run_lake
+
+        return run_lake(settings, process.say_ready)
     from isthmus.region.services import run_services
 
     return run_services(settings, process.say_ready)

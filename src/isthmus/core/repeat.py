@@ -156,8 +156,12 @@ class RepeatIndex:
         return _by_content(held, connection, entry)
 
     def _client(self, client: str, principal: str) -> _Client:
-        held = self._clients.setdefault((client, principal), _Client())
-        self._clients.move_to_end((client, principal))
+        name = (client, principal)
+        held = self._clients.get(name)
+        if held is not None:
+            self._clients.move_to_end(name)
+            return held
+        held = self._clients[name] = _Client()
         if len(self._clients) > CLIENTS_MAX:
             self._clients.popitem(last=False)
         return held
@@ -175,13 +179,20 @@ def _by_identity(held: _Client, identity: str, position: Position) -> Position |
 def _by_content(held: _Client, connection: str, entry: _Entry) -> Position | None:
     own = held.connection(connection)
     gone = own.add(entry)
-    chains = held.chains.setdefault(entry.content, [])
-    chain = next((each for each in chains if held.fits(each, own, entry)), None)
+    chains = held.chains.get(entry.content)
+    if chains is None:
+        chains = held.chains[entry.content] = []
+    for chain in chains:
+        if held.fits(chain, own, entry):
+            break
+    else:
+        chain = None
     is_repeat = chain is not None
     if chain is None:
         chain = _Chain(entry.position)
         chains.append(chain)
     chain.copies[connection] = entry
     entry.chain = chain
-    held.forget(own, gone)
+    if gone:
+        held.forget(own, gone)
     return chain.original if is_repeat else None

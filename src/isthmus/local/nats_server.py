@@ -95,6 +95,7 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
             ),
             ("region.>", "peer.*.report", "_INBOX_gateway.>"),
         ),
+        User("lake", (*_pull(*buses), *_look_up(*buses)), ("_INBOX_lake.>",)),
         User("site", ("region.route",), ("_INBOX_site.>",)),
     ]
     peers = [

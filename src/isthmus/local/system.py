@@ -173,6 +173,7 @@ class LocalSystem:
             state_dir=str(self.region_dir(region)),
             nats=self.nats_access(region, "services"),
             gateway_nats=self.nats_access(region, "gateway"),
+            lake_nats=self.nats_access(region, "lake"),
             peers=tuple(
                 Peer(region=peer, nats=self.nats_access(peer, f"peer-{region}"))
                 for peer in self.settings.regions
@@ -223,7 +224,8 @@ class LocalSystem:
         if site != WITNESS:
             children |= self._make_region(site)
             await children["nats"].start()
-            await asyncio.gather(children["services"].start(), children["gateway"].start())
+            roles = ("services", "gateway", "lake")
+            await asyncio.gather(*(children[role].start() for role in roles))
 
     async def start_site(self, site: str) -> None:
         """Start observer, director and nameserver of a site."""
@@ -242,6 +244,7 @@ class LocalSystem:
             "nats": Child(f"{region}-nats", command, log, probe=probe, on_end=self._ended),
             "services": self._service(region, "services", directory),
             "gateway": self._service(region, "gateway", directory),
+            "lake": self._service(region, "lake", directory),
         }
 
     def _service(self, site: str, role: str, directory: Path) -> Child:

@@ -1,18 +1,27 @@
-"""Reads this region's bus streams into its lake, each batch once."""
+"""Reads this region's bus streams into its lake, each batch once.
+
+A process of its own, which gives way to the others: what is read late is late, and nobody waits for
+it, while every confirmation to a peer would wait behind it.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
+from nats.js.errors import NotFoundError
 
 from isthmus.adapters import lake as files
 from isthmus.adapters.lake import Lake, LakeRow
-from isthmus.adapters.nats import streams
+from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.config import RegionConfig
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch
 from isthmus.core.confirm import Standing, Watermarks
@@ -23,6 +32,8 @@ from isthmus.region.log_view import entry_id
 
 _log = logging.getLogger(__name__)
 
+#: Of the scheduler: a machine that is full serves whoever waits for an answer first.
+NICENESS = 5
 RETRY_S = 0.1
 COMMIT_S = 0.5
 #: Between two attempts when the lake's disk takes nothing.
@@ -77,12 +88,14 @@ class LakeReader:
         start = max(0, self._lake.cursor.length - files.RECENT_BYTES)
         for row in files.read(self._lake.path, raw=True, after_byte=start):
             if row.qos:
-                self._mark(row)
+                self._mark(row, row.body())
 
     async def _read_for_ever(self, origin: str) -> None:
-        after, _ = await self.resume(origin)
+        after: int | None = None
         while True:
             try:
+                if after is None:
+                    after = await self._resume(origin)
                 async for entries in follow(self._client, streams.bus(origin), after):
                     self._take(origin, entries)
                     after = entries[-1].sequence
@@ -93,22 +106,19 @@ class LakeReader:
                 _log.info("lake", extra={"action": "follow-again", "reason": str(error)})
                 await asyncio.sleep(RETRY_S)
 
-    async def resume(self, origin: str) -> tuple[int, dict[str, int]]:
-        """Where the lake stands in a stream, and what it has read of each writer by then.
-
-        The beginning, with nothing read, where the stream does not have that message there.
-        """
+    async def _resume(self, origin: str) -> int:
+        """Where the lake stands in a stream; its beginning where it has not that message there."""
         sequence, known = self._lake.cursor.streams.get(origin, (0, ""))
         if sequence == 0:
-            return 0, {}
+            return 0
         try:
             js = self._client.jetstream()
-            found = await js.get_msg(streams.bus(origin), sequence)
-        except (NatsError, TimeoutError):
-            return 0, {}
-        if (found.headers or {}).get("Nats-Msg-Id") != known:
-            return 0, {}
-        return sequence, dict(self._lake.cursor.writers.get(origin, {}))
+            found = await js.get_msg(streams.bus(origin), sequence, direct=True)
+        except NotFoundError:
+            return 0
+        except (NatsError, TimeoutError) as error:
+            raise Unavailable(f"{streams.bus(origin)} does not answer: {error!r}") from error
+        return sequence if (found.headers or {}).get("Nats-Msg-Id") == known else 0
 
     def _take(self, origin: str, entries: list[Entry]) -> None:
         held = self._held[origin]
@@ -154,17 +164,17 @@ class LakeReader:
                 **files.property_fields(message.properties),
             )
             # QoS 0 is never sent again by anybody.
-            original = self._mark(row) if message.qos else None
+            original = self._mark(row, message.payload) if message.qos else None
             rows.append(files.marked(row, original) if original else row)
         return rows
 
-    def _mark(self, row: LakeRow) -> str | None:
+    def _mark(self, row: LakeRow, payload: bytes) -> str | None:
         return self._repeats.mark(
             row.client,
             row.principal,
             row.connection,
             row.topic,
-            row.body(),
+            payload,
             row.id,
             row.position,
             row.at_ms,
@@ -178,3 +188,17 @@ class LakeReader:
                 commit = self._lake.prepare()
                 # A disk that takes its time must not make this region look dead.
                 await asyncio.to_thread(commit)
+
+
+async def run_lake(config: RegionConfig, ready: Callable[[], None]) -> None:
+    """Run one region's lake until cancelled."""
+    os.nice(NICENESS)
+    client = await connection.connect(config.lake_nats, name="lake")
+    try:
+        regions = [config.region, *(peer.region for peer in config.peers)]
+        lake = Lake(Path(config.state_dir) / "lake")
+        reader = LakeReader(client, lake, regions, config.canary_prefix)
+        ready()
+        await reader.run()
+    finally:
+        await client.close()

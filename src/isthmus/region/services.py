@@ -1,4 +1,4 @@
-"""One region's services in one process: replicator, alone keeper, lake reader and API.
+"""One region's services in one process: replicator, alone keeper, reader of the bus, and API.
 
 What they do in which order when a region starts: open the streams, decide under which incarnation
 this region goes on, pull what the peers have, and only then let its gateways admit anybody.
@@ -12,13 +12,11 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
-from pathlib import Path
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from isthmus import protocol
-from isthmus.adapters.lake import Lake
 from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.clock import monotonic_s, now_ms
@@ -33,10 +31,8 @@ from isthmus.region import state as names
 from isthmus.region.answers import Answers, found_id
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
-from isthmus.region.carried import CarriedItems
-from isthmus.region.heads import OwnHeads
+from isthmus.region.bus_reader import BusReader
 from isthmus.region.items import ItemStore
-from isthmus.region.lake import LakeReader
 from isthmus.region.log_view import keep_following
 from isthmus.region.peer import PeerLink
 from isthmus.region.promise import Promises
@@ -82,10 +78,7 @@ class Services:
             )
             for peer in config.peers
         }
-        lake = Lake(Path(config.state_dir) / "lake")
-        self.heads = OwnHeads(client, config.region)
-        self.carried = CarriedItems(client, self.store, self._state, self._regions)
-        self.lake = LakeReader(client, lake, self._regions, config.canary_prefix)
+        self.bus = BusReader(client, self.store, self._state, config.region, self._regions)
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
         self.gateways: dict[str, tuple[float, protocol.GatewayStats]] = {}
@@ -112,7 +105,6 @@ class Services:
             self._incarnation,
             self.catch_up,
         )
-        self.heads.begin(*await self.lake.resume(self.config.region))
         for link in self.links.values():
             await link.load()
         await answers.serve()
@@ -122,9 +114,7 @@ class Services:
             group.create_task(keep_following(self._client, self.store))
             for link in self.links.values():
                 group.create_task(link.run())
-            group.create_task(self.lake.run())
-            group.create_task(self.heads.run())
-            group.create_task(self.carried.run())
+            group.create_task(self.bus.run())
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
             group.create_task(self._keep_alone_state())
@@ -217,7 +207,7 @@ class Services:
 
     async def _decide_alone(self) -> None:
         # Asked for while it is of use: ten times a second would be much otherwise.
-        stored = await self.heads.now() if self.keeper.state.alone else None
+        stored = await self.bus.heads() if self.keeper.state.alone else None
         confirmed = self.promises.peers.confirmed()
         decision = self.keeper.tick(monotonic_s(), now_ms(), stored, confirmed)
         if decision is None or (decision[0].alone and self.config.alone == "refuse"):

@@ -23,6 +23,11 @@ def cursor_name(peer: str, stream: str) -> str:
     return f"state.cursor.{peer}.{stream}"
 
 
+def read_name(origin: str) -> str:
+    """How far the bus stream of a region was read here."""
+    return f"state.read.{origin}"
+
+
 def alone_range_name(writer: str) -> str:
     return f"state.alone-range.{writer}"
 
