@@ -11,8 +11,10 @@ from asyncio.subprocess import PIPE, Process
 from pathlib import Path
 
 import psutil
+import pytest
 from regions import until
 
+from isthmus.bench.metrics import metrics
 from isthmus.bench.mosquitto import find_mosquitto
 
 FIGURES = {"value", "rounds", "generator_cpu", "other_cpu", "server_cpu", "server_cpu_ms_per_1000"}
@@ -45,6 +47,23 @@ async def test_measures_and_prints_one_object(tmp_path):
         assert set(result) == own | {"peer", "ratio"}
         assert set(result["peer"]) == {"name", "version", *FIGURES}
         assert result["ratio"] == round(result["value"] / result["peer"]["value"], 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(1_200)
+async def test_every_metric_can_be_measured(tmp_path):
+    process = await bench(tmp_path, "--rounds", "1", "--seconds", "0.5")
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    broker = find_mosquitto()
+    expected = [each for each in metrics(broker, 600.0) if not each.long_s]
+    results = json.loads(out)["results"]
+    assert [each["metric"] for each in results] == [each.name for each in expected]
+    for metric, result in zip(expected, results, strict=True):
+        assert set(result) >= {"metric", "unit", *FIGURES}
+        assert result["value"] > 0
+        assert result.get("peer", {}).get("name") == (metric.peer.name if metric.peer else None)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -42,7 +42,7 @@ def gateway(
     the persistence that it has by default, but without policies. A value is the median of the
     rounds; ratio is ours over the peer's.
 
-    - `qos1_durable_per_s`: acknowledged QoS 1 publishes of 200 bytes over 50 connections, 80 of
+    - `qos1_durable_per_s`: acknowledged QoS 1 publishes of 200 bytes over 50 connections, 96 of
       each unanswered at most. One region, so its disk has what is acknowledged. Mosquitto has it
       in memory.
     - `qos1_two_regions_per_s`: the same, and the disks of two regions have what is acknowledged.
