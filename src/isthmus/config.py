@@ -81,9 +81,12 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     gateway_nats: NatsAccess
     lake_nats: NatsAccess
     peers: tuple[Peer, ...] = ()
+    #: MQTT over mutual TLS.
     mqtt: Listen
     #: The gateways'; files that are replaced while they run are taken over within seconds.
     mqtt_tls: TlsFiles
+    #: Beside it, 443 in production: MQTT for who asks for it by ALPN, and over WebSocket at /mqtt.
+    https: Listen | None = None
     #: MQTT without TLS, on a loopback address only. Whoever reaches it is served as
     #: ``plain_principal``, the id of a registered certificate, and may do what its policies say.
     plain: Listen | None = None
@@ -143,9 +146,14 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
             if not _CERTIFICATE_ID.fullmatch(self.plain_principal):
                 hint = "the id of a registered certificate, 64 hex digits in lower case"
                 raise ConfigError(f"plain_principal is {self.plain_principal!r}", hint=hint)
-            if self.plain == self.mqtt:
-                # Ports are shared among gateways, so the system would not refuse it.
-                raise ConfigError(f"plain is {self.plain}, as mqtt", hint="a port of its own")
+        # Gateways share their ports with each other, so the system would not refuse it.
+        taken: dict[Listen, str] = {}
+        for name in ("mqtt", "https", "plain"):
+            listen: Listen | None = getattr(self, name)
+            if listen in taken:
+                raise ConfigError(f"{name} is {listen}, as {taken[listen]}", hint="another port")
+            if listen is not None:
+                taken[listen] = name
         for name in self.server_names:
             if not _HOST_NAME.fullmatch(name):
                 hint = "host names in full; there are no wildcards"

@@ -53,7 +53,7 @@ async def second_gateway(regions: Regions, **changes: Any) -> AsyncIterator[Seco
     """Serves by the first one's settings, at another place, with these ``changes``."""
     file = regions.system.region_dir(HOME) / "region.toml"
     config = configs.load(file, RegionConfig)
-    changes = {"mqtt": free_place(config.mqtt.host), **changes}
+    changes = {"mqtt": free_place(config.mqtt.host), "https": None, **changes}
     client = await connection.connect(config.gateway_nats, name="gateway")
     gateway = Second(msgspec.structs.replace(config, **changes), client)
     ready = asyncio.Event()

@@ -8,82 +8,20 @@ import socket
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
-import paho.mqtt.client as paho
 import pytest
 import pytest_asyncio
-from mqtt_wire import Wire
-from paho.mqtt.enums import CallbackAPIVersion
+from listener_clients import ANSWER_S, Paho, dialled
 from regions import HOME, Regions, two_regions, until
 from second_gateway import Second, free_place, second_gateway
 
 from isthmus import config as configs
-from isthmus.config import Listen, RegionConfig
+from isthmus.config import RegionConfig
 from isthmus.core.admission import Admission
 from isthmus.core.registry import CertificateStatus
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-ANSWER_S = 20.0
-
-
-@asynccontextmanager
-async def dialled(
-    listen: Listen | None, tls: ssl.SSLContext | None = None, name: str = ""
-) -> AsyncIterator[Wire]:
-    """A connection to one of a gateway's listeners."""
-    assert listen is not None
-    wire = await Wire.open(listen.host, listen.port, tls, name or listen.host)
-    try:
-        yield wire
-    finally:
-        await wire.abort()
-
-
-class Paho:
-    """A paho client that is connected, and hears what it says."""
-
-    def __init__(
-        self, name: str, listen: Listen, tls: ssl.SSLContext | None = None, **options: Any
-    ) -> None:
-        self._listen = listen
-        self._client = paho.Client(
-            CallbackAPIVersion.VERSION2, name, reconnect_on_failure=False, **options
-        )
-        if tls is not None:
-            self._client.tls_set_context(tls)
-        loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
-
-        def tell(what: str, heard: object) -> None:
-            loop.call_soon_threadsafe(self._events.put_nowait, (what, heard))
-
-        self._client.on_connect = lambda *said: tell("connected", said[3].value)
-        self._client.on_subscribe = lambda *said: tell("subscribed", said[2])
-        self._client.on_message = lambda *said: tell("message", said[2].payload)
-
-    async def _next(self) -> tuple[str, Any]:
-        async with asyncio.timeout(ANSWER_S):
-            return await self._events.get()
-
-    async def __aenter__(self) -> Paho:
-        await asyncio.to_thread(self._client.connect, self._listen.host, self._listen.port)
-        self._client.loop_start()
-        assert await self._next() == ("connected", 0)
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._client.disconnect()
-        await asyncio.to_thread(self._client.loop_stop)
-
-    async def echo(self, topic: str, payload: bytes = b"echo") -> None:
-        """Subscribe to a topic, publish to it, and hear it."""
-        self._client.subscribe(topic, 1)
-        assert (await self._next())[0] == "subscribed"
-        self._client.publish(topic, payload, 1)
-        assert await self._next() == ("message", payload)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -102,15 +40,17 @@ def config_of(regions: Regions, region: str = HOME) -> RegionConfig:
 async def test_a_wrong_name_fails_and_no_name_passes(regions: Regions) -> None:
     name = await regions.device("names")
     hostname = regions.system.hostname(HOME)
-    async with second_gateway(regions, server_names=(hostname,)) as gateway:
-        place, tls = gateway.config.mqtt, regions.tls(regions.identity(name))
-        # The client library names no address, so the second is a client without a name.
-        for asked in (hostname, place.host):
-            async with dialled(place, tls, asked):
-                pass
-        with pytest.raises(ssl.SSLError, match="UNRECOGNIZED_NAME"):
-            async with dialled(place, tls, regions.system.stable_name):
-                pass
+    https = free_place(regions.place(HOME)[0])
+    tls = regions.tls(regions.identity(name))
+    async with second_gateway(regions, https=https, server_names=(hostname,)) as gateway:
+        for place in (gateway.config.mqtt, https):
+            # The client library names no address, so the second is a client without a name.
+            for asked in (hostname, place.host):
+                async with dialled(place, tls, asked):
+                    pass
+            with pytest.raises(ssl.SSLError, match=r"(?i)unrecognized.name"):
+                async with dialled(place, tls, regions.system.stable_name):
+                    pass
 
 
 # Without TLS
@@ -221,9 +161,14 @@ async def test_a_replaced_certificate_is_shown_to_who_connects_and_drops_nobody(
     hostname, (host, _) = regions.system.hostname(HOME), regions.place(HOME)
     new = regions.system.pki.gateway("replaced", [hostname], [host])
 
-    async def shown() -> bytes:
-        async with regions.wire(HOME, newcomer) as wire:
-            return wire.writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+    async def shown() -> set[bytes]:
+        found, tls = set(), regions.tls(regions.identity(newcomer))
+        config = config_of(regions)
+        for listen in (config.mqtt, config.https):
+            async with dialled(listen, tls, hostname) as wire:
+                tls_object = wire.writer.get_extra_info("ssl_object")
+                found.add(tls_object.getpeercert(binary_form=True))
+        return found
 
     async with regions.client(HOME, name) as wire:
         before = await shown()
@@ -231,7 +176,7 @@ async def test_a_replaced_certificate_is_shown_to_who_connects_and_drops_nobody(
         shutil.copy(new.key, files.key)
 
         async def is_new() -> bool:
-            return await shown() != before
+            return before.isdisjoint(await shown())
 
         await until("new connections get the new certificate", is_new)
         await wire.publish(regions.topic(name))

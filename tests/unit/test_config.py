@@ -7,25 +7,11 @@ from typing import Any
 
 import msgspec
 import pytest
+from region_settings import REGION
 
 from isthmus import config as configs
-from isthmus.config import Listen, NatsAccess, RegionConfig, TlsFiles
+from isthmus.config import Listen, RegionConfig
 from isthmus.errors import ConfigError
-
-NATS = NatsAccess(url="tls://127.0.0.1:4222", ca="ca.pem", nkey_seed="user.nk")
-TLS = TlsFiles(certificate="tls.pem", key="tls.key", ca="ca.pem")
-REGION = RegionConfig(
-    region="eu",
-    state_dir="state",
-    nats=NATS,
-    gateway_nats=NATS,
-    lake_nats=NATS,
-    mqtt=Listen(host="127.0.0.1", port=8883),
-    mqtt_tls=TLS,
-    api=Listen(host="127.0.0.1", port=8443),
-    api_tls=TLS,
-)
-
 
 PLAIN = Listen(host="127.0.0.1", port=1883)
 
@@ -47,6 +33,7 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
     "changes",
     [
         {},
+        {"https": Listen(host="0.0.0.0", port=443)},
         plain(),
         plain("127.9.0.1", 8883),
         plain("::1", 8883),
@@ -69,6 +56,8 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
         (plain(principal="0F" * 32), "plain_principal is '0F"),
         (plain(principal="0f" * 33), "plain_principal is '0f"),
         (plain(port=8883), "plain is 127.0.0.1:8883, as mqtt"),
+        ({"https": REGION.mqtt}, "https is 127.0.0.1:8883, as mqtt"),
+        ({"https": PLAIN, **plain()}, "plain is 127.0.0.1:1883, as https"),
         ({"server_names": ("",)}, "server_names has ''"),
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),

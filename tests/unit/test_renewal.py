@@ -16,7 +16,7 @@ from isthmus.adapters.pki import Identity, load_certificate
 from isthmus.clock import monotonic_s
 from isthmus.config import TlsFiles
 from isthmus.errors import ConfigError
-from isthmus.gateway.renewal import CONTEXT_LIFETIME_S, RenewedContext
+from isthmus.gateway.renewal import CONTEXT_LIFETIME_S, Renewed
 from isthmus.gateway.tls import TlsStream, mqtt_context
 
 
@@ -25,7 +25,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority(tmp_path_factory.mktemp("pki"))
 
 
-class Renewed:
+class Replaced:
     """A context of files that the test replaces, each time by a certificate of its own."""
 
     def __init__(self, authority: Authority, directory: Path) -> None:
@@ -36,7 +36,7 @@ class Renewed:
         files = TlsFiles(
             certificate=str(self.certificate), key=str(self.key), ca=authority.files.ca
         )
-        self.renewed = RenewedContext(files, mqtt_context)
+        self.renewed = Renewed(files, mqtt_context)
 
     def made(self) -> Identity:
         self._made += 1
@@ -54,7 +54,7 @@ class Renewed:
 
     def client(self) -> Client:
         context = self.authority.client(self.authority.device)
-        return Client(context, TlsStream(self.renewed.context)).shake_hands()
+        return Client(context, TlsStream(self.renewed.current)).shake_hands()
 
     def serves(self, found: Identity) -> bool:
         shown = self.client().tls.getpeercert(binary_form=True)
@@ -63,15 +63,15 @@ class Renewed:
 
 
 @pytest.fixture
-def files(authority: Authority, tmp_path: Path) -> Renewed:
-    return Renewed(authority, tmp_path)
+def files(authority: Authority, tmp_path: Path) -> Replaced:
+    return Replaced(authority, tmp_path)
 
 
 def errors(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [vars(each)["reason"] for each in caplog.records if each.levelno == logging.ERROR]
 
 
-def test_new_connections_get_the_new_certificate_and_old_ones_stay(files: Renewed) -> None:
+def test_new_connections_get_the_new_certificate_and_old_ones_stay(files: Replaced) -> None:
     older, new = files.client(), files.made()
     files.put(new)
     assert not files.serves(new)
@@ -81,21 +81,21 @@ def test_new_connections_get_the_new_certificate_and_old_ones_stay(files: Renewe
     assert older.hears(older.stream.wrap(b"so are we")) == b"so are we"
 
 
-def test_files_that_did_not_change_are_not_read_again(files: Renewed) -> None:
-    before = files.renewed.context
+def test_files_that_did_not_change_are_not_read_again(files: Replaced) -> None:
+    before = files.renewed.current
     files.look(times=5)
-    assert files.renewed.context is before
+    assert files.renewed.current is before
 
 
-def test_tickets_are_good_for_no_longer_than_a_day(files: Renewed) -> None:
+def test_tickets_are_good_for_no_longer_than_a_day(files: Replaced) -> None:
     client, context = files.client(), files.authority.client(files.authority.device)
 
     def resumes() -> bool:
-        stream = TlsStream(files.renewed.context)
+        stream = TlsStream(files.renewed.current)
         again = Client(context, stream, session=ticket).shake_hands()
         return bool(again.tls.session_reused) and stream.ended is None
 
-    ticket = Client(context, TlsStream(files.renewed.context)).shake_hands().session()
+    ticket = Client(context, TlsStream(files.renewed.current)).shake_hands().session()
     assert resumes()
     now_s = monotonic_s()
     files.renewed.look(now_s + CONTEXT_LIFETIME_S - 60)
@@ -106,7 +106,7 @@ def test_tickets_are_good_for_no_longer_than_a_day(files: Renewed) -> None:
 
 
 def test_files_that_stay_broken_are_named_once_a_day(
-    files: Renewed, caplog: pytest.LogCaptureFixture
+    files: Replaced, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.key.unlink()
     files.look()
@@ -118,7 +118,7 @@ def test_files_that_stay_broken_are_named_once_a_day(
 
 
 def test_nothing_is_read_while_files_are_being_replaced(
-    files: Renewed, caplog: pytest.LogCaptureFixture
+    files: Replaced, caplog: pytest.LogCaptureFixture
 ) -> None:
     new = files.made()
     files.certificate.write_bytes(new.chain.read_bytes())
@@ -159,7 +159,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("how", BROKEN)
 def test_broken_files_are_named_once_and_the_old_ones_stay_until_they_are_mended(
-    files: Renewed, caplog: pytest.LogCaptureFixture, how: str
+    files: Replaced, caplog: pytest.LogCaptureFixture, how: str
 ) -> None:
     breaks, name = BROKEN[how]
     breaks(files)
@@ -174,7 +174,7 @@ def test_broken_files_are_named_once_and_the_old_ones_stay_until_they_are_mended
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_gateway_does_not_begin_with_broken_files(files: Renewed, how: str) -> None:
+def test_a_gateway_does_not_begin_with_broken_files(files: Replaced, how: str) -> None:
     breaks, name = BROKEN[how]
     breaks(files)
     with pytest.raises(ConfigError, match=name):

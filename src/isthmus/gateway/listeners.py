@@ -7,9 +7,10 @@ import socket
 from collections.abc import Callable, Iterator
 
 from isthmus.config import Listen, RegionConfig
-from isthmus.gateway.renewal import RenewedContext
-from isthmus.gateway.stream import PlainStream, Stream
-from isthmus.gateway.tls import TlsStream, mqtt_context
+from isthmus.gateway.renewal import Renewed
+from isthmus.gateway.stream import Ended, PlainStream, Stream
+from isthmus.gateway.tls import HTTP, MQTT, TlsStream, contexts
+from isthmus.gateway.websocket import WebSocketStream, by_certificate
 
 BACKLOG = 4_096
 #: Several gateways of a region share their ports; the kernel spreads the connections.
@@ -19,21 +20,60 @@ SHARE_PORTS = hasattr(socket, "SO_REUSEPORT")
 MakeConnection = Callable[[Stream], asyncio.Protocol]
 
 
+class _ByAlpn:
+    """TLS in which a client speaks MQTT or HTTP, as it has asked for by ALPN."""
+
+    def __init__(self, tls: TlsStream) -> None:
+        self._tls = tls
+        self._stream: Stream = tls
+
+    @property
+    def principal(self) -> str:
+        return self._stream.principal
+
+    @property
+    def ended(self) -> Ended | None:
+        return self._stream.ended
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        if self._tls.is_open:
+            return self._stream.feed(data)
+        answer = self._tls.shake_hands(data)
+        if not self._tls.is_open:
+            return b"", answer
+        if self._tls.protocol != MQTT:
+            self._stream = WebSocketStream(self._tls, by_certificate)
+        plaintext, more = self._stream.feed(b"")
+        return plaintext, answer + more
+
+    def wrap(self, plaintext: bytes) -> bytes:
+        return self._stream.wrap(plaintext)
+
+    def close(self) -> bytes:
+        return self._stream.close()
+
+
 class Listeners:
     """A gateway's listening sockets."""
 
     def __init__(self, config: RegionConfig) -> None:
         self._config = config
-        self._mqtt_tls = RenewedContext(config.mqtt_tls, mqtt_context)
+        self._contexts = Renewed(config.mqtt_tls, contexts)
         self._server_names = frozenset(name.lower().encode() for name in config.server_names)
         self._servers: list[asyncio.Server] = []
 
     def _stacks(self) -> Iterator[tuple[Listen, Callable[[], Stream]]]:
         """Every configured listener, and how the stream of one of its connections is made."""
         config = self._config
-        yield config.mqtt, lambda: TlsStream(self._mqtt_tls.context, self._server_names)
+        yield config.mqtt, lambda: TlsStream(self._contexts.current.mqtt, self._server_names)
+        if config.https is not None:
+            yield config.https, self._https_stream
         if config.plain is not None:
             yield config.plain, lambda: PlainStream(config.plain_principal)
+
+    def _https_stream(self) -> Stream:
+        tls = TlsStream(self._contexts.current.https, self._server_names, anonymous=(HTTP, b""))
+        return _ByAlpn(tls)
 
     async def open(self, connection: MakeConnection) -> None:
         """Listen on all of them, or on none."""
@@ -59,7 +99,7 @@ class Listeners:
 
     def look(self, now_s: float) -> None:
         """Notice certificates that were replaced; called every second or so."""
-        self._mqtt_tls.look(now_s)
+        self._contexts.look(now_s)
 
     def close(self) -> None:
         """Take no more connections; those that are there stay."""

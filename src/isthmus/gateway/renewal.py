@@ -1,4 +1,4 @@
-"""A TLS context that follows its files, and the days: who replaces files drops nobody.
+"""TLS contexts that follow their files, and the days: who replaces files drops nobody.
 
 A context is never changed, only replaced, so a connection keeps the one it began with. Files that
 cannot be used leave everything as it was, and are named in the log.
@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
-
-from OpenSSL import SSL
+from typing import Generic, TypeVar
 
 from isthmus.clock import monotonic_s
 from isthmus.config import TlsFiles
@@ -26,15 +25,18 @@ _log = logging.getLogger(__name__)
 _State = tuple[tuple[int, int, int] | None, ...]
 
 
-class RenewedContext:
-    """What new connections of a listener get."""
+T = TypeVar("T")
 
-    def __init__(self, files: TlsFiles, make: Callable[[TlsFiles], SSL.Context]) -> None:
+
+class Renewed(Generic[T]):
+    """What is made of TLS files: contexts for new connections."""
+
+    def __init__(self, files: TlsFiles, make: Callable[[TlsFiles], T]) -> None:
         self._files = files
         self._make = make
         self._seen = self._tried = _state(files)
         self._tried_s = monotonic_s()
-        self.context = make(files)
+        self.current = make(files)
 
     def look(self, now_s: float) -> None:
         """Take over files that have changed; called every second or so."""
@@ -48,7 +50,7 @@ class RenewedContext:
 
     def _renew(self) -> None:
         try:
-            self.context = self._make(self._files)
+            self.current = self._make(self._files)
         except ConfigError as error:
             extra = {"action": "tls-files", "reason": error.args[0]}
             _log.error("the TLS files cannot be used; what was loaded before stays", extra=extra)

@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from collections.abc import Container
 from pathlib import Path
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL, crypto
@@ -27,6 +29,7 @@ from isthmus.gateway.stream import Ended
 READ_BYTES = 65_536
 #: What AWS calls MQTT with client certificates in ALPN.
 MQTT = b"x-amzn-mqtt-ca"
+HTTP = b"http/1.1"
 #: The record of a fatal alert before any key is agreed: unrecognized_name, RFC 6066, section 3.
 #: OpenSSL would send it for a callback that fails, whose traceback pyOpenSSL prints.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
@@ -56,6 +59,18 @@ def _accept(_: SSL.Connection, __: crypto.X509, error: int, depth: int, ok: int)
     return bool(ok) or error in _CHAIN_IS_NOT_OURS_TO_JUDGE
 
 
+class Contexts(NamedTuple):
+    """One for each listener that speaks TLS."""
+
+    mqtt: SSL.Context
+    https: SSL.Context
+
+
+def contexts(files: TlsFiles) -> Contexts:
+    """Raises ConfigError that names the file which cannot be used."""
+    return Contexts(mqtt_context(files), https_context(files))
+
+
 def mqtt_context(files: TlsFiles) -> SSL.Context:
     """For MQTT and nothing else: a certificate from everybody."""
     context = _context(files)
@@ -69,6 +84,25 @@ def _mqtt_or_nothing(
 ) -> bytes | SSL._NoOverlappingProtocols:
     """Whatever else a client offers, it is answered as if it had offered nothing."""
     return MQTT if MQTT in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def https_context(files: TlsFiles) -> SSL.Context:
+    """For MQTT and HTTP, by ALPN; HTTP without it. Only MQTT needs a certificate by itself."""
+    context = _context(files)
+    context.set_verify(SSL.VERIFY_PEER, _accept)
+    context.set_alpn_select_callback(_mqtt_or_http)
+    return context
+
+
+def _mqtt_or_http(connection: SSL.Connection, offered: list[bytes]) -> bytes:
+    """Raises where a client offers only what is not spoken: OpenSSL then tells it so."""
+    if MQTT in offered:
+        # The context's callback stays.
+        connection.set_verify(_CERTIFICATE_REQUIRED)
+        return MQTT
+    if HTTP in offered:
+        return HTTP
+    raise SSL.Error(f"no protocol of ours among {offered}")
 
 
 def _context(files: TlsFiles) -> SSL.Context:
@@ -103,59 +137,84 @@ def _load(context: SSL.Context, files: TlsFiles) -> None:
         raise ConfigError(f"{file}: {reason}", hint=hint) from None
 
 
-class _WrongName(Exception):
-    """The client wants to speak with somebody else."""
-
-
 class TlsStream:
     """One connection's TLS."""
 
-    def __init__(self, context: SSL.Context, server_names: frozenset[bytes] = frozenset()) -> None:
-        """``server_names``: what a client may take us for, in lower case; empty for anything."""
+    def __init__(
+        self,
+        context: SSL.Context,
+        server_names: frozenset[bytes] = frozenset(),
+        anonymous: Container[bytes] = (),
+    ) -> None:
+        """``server_names``: what a client may take us for, in lower case; empty for anything.
+
+        ``anonymous``: the protocols, by ALPN, that need no client certificate.
+        """
         self._server_names = server_names
+        self._anonymous = anonymous
         self._connection = SSL.Connection(context, None)
         self._connection.set_accept_state()
-        #: The SHA-256 of the client's certificate in DER, once the handshake is done.
+        #: Whether the handshake is done; then it is known who is there, and by which ALPN.
+        self.is_open = False
+        #: The SHA-256 of the client's certificate in DER.
         self.principal = ""
+        self.protocol = b""
         self.ended: Ended | None = None
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        connection = self._connection
-        connection.bio_write(data)
+        answer = b""
+        if not self.is_open:
+            answer = self.shake_hands(data)
+            if not self.is_open:
+                return b"", answer
+        elif data:
+            self._connection.bio_write(data)
         chunks = []
         try:
-            if not self.principal and not self._shake_hands():
-                return b"", self._pending()
             while True:
-                chunks.append(connection.recv(READ_BYTES))
+                chunks.append(self._connection.recv(READ_BYTES))
         except (SSL.WantReadError, SSL.ZeroReturnError):
             pass
-        except _WrongName as error:
-            self._pending()  # our ServerHello, which nobody is to get
-            self.ended = Ended(str(error))
-            return b"", UNRECOGNIZED_NAME
         except SSL.Error as error:
-            self.ended = Ended(f"TLS: {error!r}"[:200])
-        return b"".join(chunks), self._pending()
+            self._break(error)
+        return b"".join(chunks), answer + self._pending()
 
-    def _shake_hands(self) -> bool:
+    def shake_hands(self, data: bytes) -> bytes:
+        """As ``feed``, but what follows the handshake waits for that."""
+        self._connection.bio_write(data)
         try:
-            self._connection.do_handshake()
+            self._shake_hands()
         except SSL.WantReadError:
-            self._check_name()
-            return False
-        certificate = self._connection.get_peer_certificate(as_cryptography=True)
-        if certificate is None:
+            if self._is_for_another():
+                self._pending()  # our ServerHello, which nobody is to get
+                return UNRECOGNIZED_NAME
+        except SSL.Error as error:
+            self._break(error)
+        return self._pending()
+
+    def _shake_hands(self) -> None:
+        connection = self._connection
+        connection.do_handshake()
+        self.protocol = connection.get_alpn_proto_negotiated()
+        certificate = connection.get_peer_certificate(as_cryptography=True)
+        if certificate is not None:
+            if certificate.not_valid_after_utc.timestamp() * 1000 < now_ms():
+                raise SSL.Error("the certificate has expired since it was proven")
+            self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        elif self.protocol not in self._anonymous:
+            # A session that was begun without one, for another protocol.
             raise SSL.Error("no client certificate")
-        if certificate.not_valid_after_utc.timestamp() * 1000 < now_ms():
-            raise SSL.Error("the certificate has expired since it was proven")
-        self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
+        self.is_open = True
+
+    def _is_for_another(self) -> bool:
+        name = self._connection.get_servername() if self._server_names else None
+        if name is None or name.lower() in self._server_names:
+            return False
+        self.ended = Ended(f"the client takes us for {name[:80]!r}")
         return True
 
-    def _check_name(self) -> None:
-        name = self._connection.get_servername() if self._server_names else None
-        if name is not None and name.lower() not in self._server_names:
-            raise _WrongName(f"the client takes us for {name[:80]!r}")
+    def _break(self, error: SSL.Error) -> None:
+        self.ended = Ended(f"TLS: {error!r}"[:200])
 
     def wrap(self, plaintext: bytes) -> bytes:
         try:

@@ -3,6 +3,7 @@
 HTTP is spoken for exactly one request, without a body and with nothing behind it: whatever is not
 the upgrade is answered and closed, so there is no second request whose beginning two parsers could
 see in two places. Frames are an envelope only: where they begin and end means nothing for packets.
+A client's close frame is as good as DISCONNECT, so its will is not published; AWS does the same.
 """
 
 from __future__ import annotations

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from isthmus.errors import Unavailable
 
 #: Service and port where a site has an address of its own.
-PORTS = {"mqtt": 8883, "api": 8443, "nats": 4222, "dns": 10053, "mesh": 8444}
+PORTS = {
+    "mqtt": 8883,
+    "https": 8445,
+    "api": 8443,
+    "nats": 4222,
+    "dns": 10053,
+    "mesh": 8444,
+}
 #: Held by whoever uses an address, as long as it does: two drills never share one.
 GUARD_PORT = 8499
 ATTEMPTS = 50

@@ -74,7 +74,10 @@ def _show(system: LocalSystem) -> None:
     console.print(f"state         {system.settings.state_dir}")
     for region in system.settings.regions:
         address = system.address(region)
-        console.print(f"region {region:<6} mqtt {address.host}:{address.ports['mqtt']} (mTLS)")
+        mqtt, https = address.ports["mqtt"], address.ports["https"]
+        console.print(
+            f"region {region:<6} mqtt {address.host}:{mqtt} (mTLS), {https} (ALPN, WebSocket)"
+        )
     host, port = system.nameservers[0]
     console.print(f"nameserver    dig @{host} -p {port} {system.stable_name}")
     address = system.address(system.settings.regions[0])
@@ -118,6 +121,7 @@ def _region(system: LocalSystem, region: str) -> dict[str, Any]:
     address = system.address(region)
     return {
         "mqtt": f"{address.host}:{address.ports['mqtt']}",
+        "mqtt_https": f"{address.host}:{address.ports['https']}",
         "hostname": system.hostname(region),
         "internal_api": address.url("api", "https"),
         "nats": address.url("nats", "tls"),

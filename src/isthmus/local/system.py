@@ -180,6 +180,7 @@ class LocalSystem:
                 if peer != region
             ),
             mqtt=self._listen(region, "mqtt"),
+            https=self._listen(region, "https"),
             mqtt_tls=_files(gateway, self.pki.devices_ca_file),
             api=self._listen(region, "api"),
             api_tls=_files(api, self.pki.internal_ca_file),
