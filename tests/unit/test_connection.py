@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,6 +55,12 @@ class Transport:
     def get_extra_info(self, _: str) -> Any:
         return ("127.0.0.1", 1)
 
+    def pause_reading(self) -> None:
+        pass
+
+    def resume_reading(self) -> None:
+        pass
+
     def set_write_buffer_limits(self, **_: int) -> None:
         pass
 
@@ -61,8 +68,10 @@ class Transport:
 class Opened:
     """A connection whose client has connected."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, begins_later: bool = False) -> None:
         self.now_s = 0.0
+        #: Lets the session begin, where it does not do so at once.
+        self.begin: Callable[[], None] = lambda: None
         self.stream, self.transport = Reversed(), Transport()
         self.stored: list[Any] = []
         gateway: Any = SimpleNamespace(
@@ -71,15 +80,20 @@ class Opened:
             opened=lambda _: None,
             admit=lambda _, connect: begin(connect, Rights()),
             store=lambda _, action: self.stored.append(action.publish.payload),
-            sessions=SimpleNamespace(
-                begin=lambda _, __, begun: begun(False), went_on=lambda _: None
-            ),
+            sessions=SimpleNamespace(begin=self._begins, went_on=lambda _: None),
         )
+        self._begins_later = begins_later
         self.connection = Connection(gateway, self.stream)
         self.connection.connection_made(self.transport)  # type: ignore[arg-type]
         self.says(CONNECT)
         assert self.connection.session is not None
         self.session = self.connection.session
+
+    def _begins(self, _: object, __: object, begun: Callable[[bool], None]) -> None:
+        if self._begins_later:
+            self.begin = lambda: begun(False)
+        else:
+            begun(False)
 
     def says(self, *found: mqtt3.Packet) -> None:
         self.connection.data_received(b"".join(mqtt3.encode(each) for each in found)[::-1])
@@ -138,3 +152,24 @@ async def test_a_goodbye_before_connect_is_an_end_like_any_other() -> None:
     opened.stream.ended = Ended("over", is_goodbye=True)
     opened.connection.data_received(b"")
     assert opened.transport.closed == "closed"
+
+
+async def test_a_goodbye_that_comes_before_connack_waits_for_what_was_said_before_it() -> None:
+    opened = Opened(begins_later=True)
+    opened.stream.ended = Ended("over", is_goodbye=True)
+    opened.says(mqtt3.Publish("cars/car-1/x", b"before the end"))
+    assert (opened.stored, opened.transport.closed) == ([], "")
+    opened.begin()
+    assert opened.stored == [b"before the end"]
+    assert opened.session.will is None
+    assert opened.transport.closed == "closed"
+
+
+async def test_every_other_end_before_connack_is_the_end() -> None:
+    opened = Opened(begins_later=True)
+    opened.stream.ended = Ended("over")
+    opened.says(mqtt3.Publish("cars/car-1/x", b"before the end"))
+    assert opened.transport.closed == "closed"
+    opened.begin()
+    assert opened.stored == []
+    assert opened.session.will is not None

@@ -121,6 +121,9 @@ class Connection(asyncio.Protocol):
 
     def _end(self, ended: Ended) -> None:
         if ended.is_goodbye and self.session is not None and self._transport is not None:
+            if self._early is not None:
+                self._early.append(Disconnect())
+                return
             self.perform(self.session.handle(Disconnect(), now_ms()))
         self.close(ended.reason)
 
