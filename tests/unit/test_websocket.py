@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 import re
+import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import Frame, Opcode
+from websockets.protocol import Protocol
 
 from isthmus.gateway.stream import Ended, PlainStream, Stream
 from isthmus.gateway.websocket import (
@@ -457,3 +461,25 @@ def test_the_end_of_the_stream_below_is_the_end_and_no_goodbye() -> None:
     below.ended = Ended("broken")
     assert stream.feed(binary(b"last")) == (b"last", b"below")
     assert stream.ended == Ended("broken")
+
+
+@pytest.fixture
+def no_search_for_cycles() -> Iterator[None]:
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("no_search_for_cycles")
+def test_nothing_stays_of_a_request_or_of_half_a_frame() -> None:
+    before = {id(each) for each in gc.get_objects() if isinstance(each, Protocol)}
+    stream = opened()
+    stream.feed(binary(b"x" * FRAME_MAX_BYTES)[:-1])
+    (frames,) = [
+        weakref.ref(each)
+        for each in gc.get_objects()
+        if isinstance(each, Protocol) and id(each) not in before
+    ]
+    del stream
+    assert frames() is None

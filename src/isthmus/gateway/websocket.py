@@ -94,6 +94,12 @@ class WebSocketStream:
         self._head = bytearray()
         self._frames: Protocol | None = None
 
+    def __del__(self) -> None:
+        # The library's protocol and its parser hold each other, and up to a whole frame: nobody
+        # has to search for that.
+        if self._frames is not None:
+            self._frames.parser.close()
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         received, answer = self._over.feed(data)
         self.ended = self._over.ended
@@ -141,6 +147,7 @@ class WebSocketStream:
     def _answer(self, head: bytes) -> bytes:
         server = ServerProtocol(subprotocols=SUBPROTOCOLS, logger=_library_log)
         server.receive_data(head)
+        server.parser.close()
         request = next(iter(server.events_received()), None)
         if not isinstance(request, Request) or len(request.headers.get_all("Host")) != 1:
             return self._refuse(HTTPStatus.BAD_REQUEST, "not a request as HTTP/1.1 has them")
@@ -165,7 +172,7 @@ class WebSocketStream:
     ) -> bytes:
         reason = reason[:REASON_MAX]
         self.ended = Ended(f"HTTP {status}: {reason}")
-        response = ServerProtocol(logger=_library_log).reject(status, f"{reason}\n")
+        response = _REFUSES.reject(status, f"{reason}\n")
         response.headers.update(headers or {})
         return response.serialize()
 
@@ -189,5 +196,7 @@ class WebSocketStream:
         return b"".join(chunks), b"".join(frames.data_to_send())
 
 
+#: Writes refusals, and keeps nothing of them.
+_REFUSES = ServerProtocol(logger=_library_log)
 #: Headers by which a refused client is told what would be right.
 _ASKS = ("Allow", "Upgrade")
