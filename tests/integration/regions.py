@@ -10,9 +10,11 @@ import os
 import random
 import signal
 import ssl
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import msgspec
@@ -67,13 +69,16 @@ class Cable:
         self._server = await asyncio.start_server(self._connect, host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
-    async def cut(self) -> None:
-        """Close what is open and take nothing new."""
+    async def cut(self, *, reset: bool = False) -> None:
+        """Close what is open, or reset it, and take nothing new."""
         if self._server is None:
             return
         self._server.close()
         self._server = None
         for end in list(self._ends):
+            if reset:
+                at_once = struct.pack("ii", 1, 0)
+                end.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, at_once)
             end.transport.abort()
         for pump in list(self._pumps):
             pump.cancel()

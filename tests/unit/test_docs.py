@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = sorted(
     path
     for path in ROOT.rglob("*.md")
-    if not {".venv", ".git", ".pytest_cache"} & set(path.relative_to(ROOT).parts)
+    if not {".venv", ".git", ".pytest_cache", "node_modules"} & set(path.relative_to(ROOT).parts)
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)\)")
 #: `core/item.py`, `drill/scenarios/`, `tests/unit/test_imports.py`

@@ -1,0 +1,216 @@
+"""Unmodified clients of other makers against a real gateway: one set of behaviours for them all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from client_programs import CLIENTS, Client, Instead, Place, Program, running
+from mqtt_wire import Wire
+from regions import HOME, Cable, Regions, two_regions
+
+from isthmus.local import bring_up
+from isthmus.wire import mqtt3
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+#: Under one certificate, each by an id of its own.
+THING, NEIGHBOUR = "clients", "neighbour"
+every_client = pytest.mark.parametrize(
+    ("program", "version"),
+    CLIENTS,
+    ids=[f"{program.name}-{version}".replace(", ", "-") for program, version in CLIENTS],
+)
+
+
+class Gateway:
+    """A real gateway in a real region, and who connects to it."""
+
+    def __init__(self, regions: Regions, directory: Path) -> None:
+        self.regions = regions
+        self._directory = directory
+        self._numbers = itertools.count(1)
+
+    def topic(self, client: Client, last: str = "said") -> str:
+        return f"clients/{client.id}/{last}"
+
+    @asynccontextmanager
+    async def started(
+        self, program: Program, version: str, *, cable: Cable | None = None, **asked: Any
+    ) -> AsyncIterator[Client]:
+        """A client that connects, through a cable if there is one."""
+        client_id = f"client-{next(self._numbers)}"
+        host, port = self.regions.place(HOME)
+        identity = self.regions.identity(THING)
+        place = Place(
+            host,
+            cable.port if cable else port,
+            self.regions.system.pki.ca_file,
+            Path(identity.certificate),
+            Path(identity.key),
+        )
+        topic = f"clients/{client_id}/said"
+        async with running(
+            program, version, self._directory, place, client_id, topic, **asked
+        ) as client:
+            yield client
+
+    @asynccontextmanager
+    async def connected(
+        self, program: Program, version: str, **asked: Any
+    ) -> AsyncIterator[Client]:
+        async with self.started(program, version, **asked) as client:
+            await client.connected()
+            yield client
+
+    @asynccontextmanager
+    async def cable(self) -> AsyncIterator[Cable]:
+        """A way to the gateway that can be cut."""
+        cable = Cable(*self.regions.place(HOME))
+        await cable.heal()
+        try:
+            yield cable
+        finally:
+            await cable.cut()
+
+    def neighbour(self) -> AbstractAsyncContextManager[Wire]:
+        """A client of our own, which is connected."""
+        return self.regions.client(HOME, NEIGHBOUR)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+    async with two_regions(tmp_path_factory.mktemp("regions")) as regions:
+        statement = {"Effect": "Allow", "Action": "iot:*", "Resource": "*"}
+        document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        entries = [
+            bring_up.device(regions.system, name, {}, "everything") for name in (THING, NEIGHBOUR)
+        ]
+        policy = {"name": "everything", "document": document}
+        await regions.operator.register(HOME, entries, [policy])
+        yield Gateway(regions, tmp_path_factory.mktemp("programs"))
+
+
+@every_client
+async def test_it_publishes_and_receives(gateway: Gateway, program: Program, version: str) -> None:
+    async with gateway.connected(program, version) as client, gateway.neighbour() as neighbour:
+        topic = gateway.topic(client)
+        await client.subscribe(gateway.topic(client, "+"))
+        client.publish(topic, "acknowledged", qos=1)
+        await client.acknowledged("acknowledged")
+        assert await client.hears("message") == ["1", "0", topic, "acknowledged"]
+        client.publish(topic, "not-acknowledged", qos=0)
+        assert await client.hears("message") == ["0", "0", topic, "not-acknowledged"]
+        await neighbour.publish(topic, b"from-the-neighbour")
+        assert await client.hears("message") == ["1", "0", topic, "from-the-neighbour"]
+
+
+@every_client
+async def test_its_will_is_published_when_it_is_killed(
+    gateway: Gateway, program: Program, version: str
+) -> None:
+    async with gateway.neighbour() as neighbour:
+        assert await neighbour.subscribe("clients/wills/of-all", qos=1) == (1,)
+        will = ("clients/wills/of-all", f"of-{program.name}-{version}".replace(" ", ""))
+        async with gateway.connected(program, version, will=will) as client:
+            await client.kill()
+            heard = await neighbour.expect(mqtt3.Publish)
+    assert (heard.topic, heard.payload.decode(), heard.qos) == (*will, 1)
+
+
+@every_client
+async def test_it_comes_back_by_itself_when_its_connection_is_cut(
+    gateway: Gateway, program: Program, version: str
+) -> None:
+    async with (
+        gateway.cable() as cable,
+        gateway.connected(program, version, cable=cable) as client,
+    ):
+        topic = gateway.topic(client)
+        await client.subscribe(topic)
+        await cable.cut(reset=True)
+        await cable.heal()
+        await goes_on(client, topic)
+
+
+async def test_they_come_back_by_themselves_when_the_gateway_is_killed(gateway: Gateway) -> None:
+    # All at once: it takes seconds to start again.
+    here = [each for each in CLIENTS if not each[0].missing() and not each[0].needs_goodbye]
+    if not here:
+        pytest.skip("no client is installed")
+    async with contextlib.AsyncExitStack() as stack:
+        clients = [
+            await stack.enter_async_context(gateway.started(program, version))
+            for program, version in here
+        ]
+
+        async def begins(client: Client) -> None:
+            await client.connected()
+            await client.subscribe(gateway.topic(client))
+
+        await asyncio.gather(*map(begins, clients))
+        gateway.regions.signal(HOME, "gateway", signal.SIGKILL)
+        await asyncio.gather(*(goes_on(client, gateway.topic(client)) for client in clients))
+
+
+async def goes_on(client: Client, topic: str) -> None:
+    """It connects again, as often as it must, and can do what it could before."""
+    for attempt in itertools.count():
+        await client.hears("connected")
+        payload = f"attempt-{attempt}"
+        # A gateway that has just started may close its clients once more.
+        with contextlib.suppress(Instead):
+            await client.subscribe(topic)
+            client.publish(topic, payload)
+            for kind in ("acknowledged", "message"):
+                while (await client.hears(kind, "disconnected"))[-1] != payload:
+                    pass
+            return
+
+
+@pytest.mark.xfail(strict=True, reason="there are no retained messages yet")
+@every_client
+async def test_it_publishes_and_receives_a_retained_message(
+    gateway: Gateway, program: Program, version: str
+) -> None:
+    async with gateway.connected(program, version) as client:
+        topic = gateway.topic(client)
+        client.publish(topic, "remembered", retain=True)
+        await client.acknowledged("remembered")
+        await client.subscribe(topic)
+        client.publish(topic, "afterwards")
+        assert await client.hears("message") == ["1", "1", topic, "remembered"]
+        assert await client.hears("message") == ["1", "0", topic, "afterwards"]
+
+
+@pytest.mark.xfail(strict=True, reason="there are no persistent sessions yet")
+@every_client
+async def test_its_session_keeps_what_is_said_while_it_is_away(
+    gateway: Gateway, program: Program, version: str
+) -> None:
+    async with (
+        gateway.cable() as cable,
+        gateway.neighbour() as neighbour,
+        gateway.connected(program, version, cable=cable, session="kept") as client,
+    ):
+        topic = gateway.topic(client)
+        await client.subscribe(topic)
+        await cable.cut(reset=True)
+        await neighbour.publish(topic, b"while-away")
+        await cable.heal()
+        (is_present,) = await client.hears("connected")
+        assert is_present in ("1", "-")
+        # A session that is kept has it anyway; one that is not begins here.
+        await client.subscribe(topic)
+        await neighbour.publish(topic, b"afterwards")
+        assert (await client.hears("message"))[-1] == "while-away"
+        assert (await client.hears("message"))[-1] == "afterwards"
