@@ -7,6 +7,8 @@ import contextlib
 import itertools
 import json
 import signal
+import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from client_programs import CLIENTS, Client, Instead, Place, Program, running
+from client_programs import ANSWER_S, CLIENTS, Client, Instead, Place, Program, running
 from mqtt_wire import Wire
 from regions import HOME, Cable, Regions, two_regions
 
@@ -214,3 +216,27 @@ async def test_its_session_keeps_what_is_said_while_it_is_away(
         await neighbour.publish(topic, b"afterwards")
         assert (await client.hears("message"))[-1] == "while-away"
         assert (await client.hears("message"))[-1] == "afterwards"
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=ssl.SSLEOFError,
+    reason="the gateway closes without TLS's close_notify, after which libmosquitto 2.0 gives up",
+)
+async def test_the_end_of_a_connection_is_told_in_tls(gateway: Gateway) -> None:
+    regions = gateway.regions
+    tls = regions.tls(regions.identity(NEIGHBOUR))
+
+    def connect_and_leave() -> bytes:
+        with (
+            socket.create_connection(regions.place(HOME), timeout=ANSWER_S) as plain,
+            tls.wrap_socket(
+                plain, server_hostname=regions.system.stable_name, suppress_ragged_eofs=False
+            ) as wire,
+        ):
+            wire.sendall(mqtt3.encode(mqtt3.Connect(NEIGHBOUR)))
+            assert wire.recv(4096) == mqtt3.encode(mqtt3.Connack(False, 0))
+            wire.sendall(mqtt3.encode(mqtt3.Disconnect()))
+            return wire.recv(4096)
+
+    assert await asyncio.to_thread(connect_and_leave) == b""
