@@ -39,6 +39,10 @@ class Program:
     versions: tuple[str, ...]
     missing: Callable[[], str]
     prepare: Prepare
+    #: What follows its client id where it listens by a connection of its own.
+    listener: str = ""
+    #: The version is ours to choose, by requirements.lock or package-lock.json.
+    is_locked: bool = True
     #: It gives up when a connection ends without a word of TLS, as where a process is killed.
     needs_goodbye: bool = False
 
@@ -58,7 +62,15 @@ def _mosquitto() -> Program:
         return "" if has_them else why
 
     command = [sys.executable, str(PROGRAMS / "mosquitto.py")]
-    return Program("mosquitto", ("3.1.1", "5"), missing, lambda _: command, needs_goodbye=True)
+    return Program(
+        "mosquitto",
+        ("3.1.1", "5"),
+        missing,
+        lambda _: command,
+        listener="-sub",
+        is_locked=False,
+        needs_goodbye=True,
+    )
 
 
 def _c(name: str, file: str, header: str, library: str, package: str) -> Program:
@@ -81,7 +93,8 @@ def _c(name: str, file: str, header: str, library: str, package: str) -> Program
         return [str(target)]
 
     gives_up = library == "mosquitto"
-    return Program(name, ("3.1.1", "5"), missing, prepare, needs_goodbye=gives_up)
+    versions = ("3.1.1", "5")
+    return Program(name, versions, missing, prepare, is_locked=False, needs_goodbye=gives_up)
 
 
 def _js() -> Program:
@@ -183,8 +196,12 @@ class Client:
         """Wait for the acknowledgement of the next publish."""
         assert await self.hears("acknowledged", "disconnected", "failed") == [payload]
 
-    async def subscribe(self, topic_filter: str, qos: int = 1) -> None:
+    def subscribe_later(self, topic_filter: str, qos: int = 1) -> None:
+        """Begin to subscribe."""
         self._tell("subscribe", qos, topic_filter)
+
+    async def subscribe(self, topic_filter: str, qos: int = 1) -> None:
+        self.subscribe_later(topic_filter, qos)
         assert await self.hears("subscribed", "disconnected") == [str(qos)]
 
     async def connected(self) -> list[str]:

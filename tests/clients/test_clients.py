@@ -9,18 +9,21 @@ import json
 import signal
 import socket
 import ssl
-from collections.abc import AsyncIterator
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from client_programs import ANSWER_S, CLIENTS, Client, Instead, Place, Program, running
+from client_documents import Snippet, snippets
+from client_programs import ALL, ANSWER_S, CLIENTS, JS, Client, Instead, Place, Program, running
 from mqtt_wire import Wire
-from regions import HOME, Cable, Regions, two_regions
+from regions import HOME, Cable, Regions, two_regions, until
 
-from isthmus.local import bring_up
+from isthmus.local import bring_up, foreground
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -240,3 +243,62 @@ async def test_the_end_of_a_connection_is_told_in_tls(gateway: Gateway) -> None:
             return wire.recv(4096)
 
     assert await asyncio.to_thread(connect_and_leave) == b""
+
+
+# What docs/clients.md shows
+
+
+@pytest.mark.parametrize("snippet", snippets(), ids=[each.title for each in snippets()])
+async def test_the_code_of_the_document_connects(
+    gateway: Gateway, snippet: Snippet, tmp_path: Path
+) -> None:
+    system, operator = gateway.regions.system, gateway.regions.operator
+    demo = bring_up.device(system, foreground.DEMO_DEVICE, {})
+    await operator.register(HOME, [demo], [bring_up.fleet_policy(HOME)])
+    foreground._write_ready(system, tmp_path / "ready.json")
+    before = len(gateway.regions.lake(HOME, foreground.DEMO_DEVICE, raw=True))
+    identity = gateway.regions.identity(foreground.DEMO_DEVICE)
+    host, port = gateway.regions.place(HOME)
+    values = (host, str(port), *map(str, (system.pki.ca_file, identity.certificate, identity.key)))
+    code, said = await asyncio.to_thread(run_snippet, snippet, tmp_path, values)
+    assert code == 0, said
+    assert "acknowledged" in said or snippet.language == "sh"
+    await until(
+        "the lake has one more",
+        lambda: len(gateway.regions.lake(HOME, foreground.DEMO_DEVICE, raw=True)) == before + 1,
+    )
+
+
+def run_snippet(snippet: Snippet, directory: Path, values: Sequence[str]) -> tuple[int, str]:
+    """Run the code of a section; returns its exit code and what it said."""
+    program = next(each for each in ALL if snippet.title.split(",")[0] == each.name)
+    if reason := program.missing():
+        pytest.skip(reason)
+    source = directory / f"snippet.{snippet.language}"
+    source.write_text(snippet.code)
+    match snippet.language:
+        case "python":
+            command = [sys.executable, str(source)]
+        case "js":
+            (directory / "node_modules").symlink_to(JS / "node_modules")
+            command = ["node", str(source)]
+        case "sh":
+            names = ("HOST", "PORT", "CA_FILE", "CERTIFICATE", "KEY")
+            for name, value in zip(names, values, strict=True):
+                source.write_text(source.read_text().replace(name, value))
+            command = ["sh", "-e", str(source)]
+        case "c":
+            library = "mosquitto" if program.name == "libmosquitto" else "paho-mqtt3cs"
+            built = str(directory / "snippet")
+            subprocess.run(["cc", "-o", built, str(source), f"-l{library}"], check=True)
+            command = [built, *values]
+    done = subprocess.run(
+        command,
+        cwd=directory,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=ANSWER_S,
+    )
+    return done.returncode, done.stdout

@@ -19,6 +19,7 @@ function say(...words) {
   fs.writeSync(1, words.join(" ") + "\n");
 }
 
+say("library", require("mqtt/package.json").version);
 const client = mqtt.connect({
   protocol: "mqtts",
   host: said.host,
@@ -55,6 +56,7 @@ function publish(qos, retain, topic, payload) {
     if (error) say("failed", payload, error.message.split(/\s+/).join("-"));
     else if (qos) say("acknowledged", payload);
   });
+  say("made", payload);
 }
 
 readline.createInterface({ input: process.stdin }).on("line", (line) => {

@@ -5,11 +5,12 @@ import math
 import sys
 
 import aiomqtt
-from lines import KEPT_S, RECONNECT_S, arguments, one_word, say
+from lines import KEPT_S, RECONNECT_S, arguments, one_word, say, say_version
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 said = arguments()
+say_version("aiomqtt")
 is_5 = said.version == "5"
 working: set[asyncio.Task[None]] = set()
 
@@ -47,17 +48,24 @@ async def stay_connected(client: aiomqtt.Client) -> None:
             await asyncio.sleep(RECONNECT_S)
 
 
+async def publish(client: aiomqtt.Client, qos: str, retain: str, topic: str, payload: str) -> None:
+    try:
+        # Its own limit is ten seconds, after which it knows no more than before.
+        await client.publish(topic, payload, int(qos), retain == "1", timeout=math.inf)
+    except aiomqtt.MqttError as error:
+        say("failed", payload, one_word(error))
+    else:
+        if qos != "0":
+            say("acknowledged", payload)
+
+
 async def obey(client: aiomqtt.Client, words: list[str]) -> None:
     match words:
-        case ["publish", qos, retain, topic, payload]:
-            try:
-                # Its own limit is ten seconds, after which it knows no more than before.
-                await client.publish(topic, payload, int(qos), retain == "1", timeout=math.inf)
-            except aiomqtt.MqttError as error:
-                say("failed", payload, one_word(error))
-            else:
-                if qos != "0":
-                    say("acknowledged", payload)
+        case ["publish", *what]:
+            publishing = asyncio.create_task(publish(client, *what))
+            await asyncio.sleep(0)
+            say("made", what[-1])
+            await publishing
         case ["subscribe", qos, topic_filter]:
             granted = await client.subscribe(topic_filter, int(qos))
             say("subscribed", getattr(granted[0], "value", granted[0]))

@@ -2,9 +2,10 @@
 
 from awscrt import mqtt
 from awsiot import mqtt_connection_builder
-from lines import RECONNECT_S, arguments, commands, one_word, say
+from lines import RECONNECT_S, arguments, commands, one_word, say, say_version
 
 said = arguments()
+say_version("awsiotsdk")
 
 
 def on_message(topic, payload, dup, qos, retain, **_):
@@ -39,6 +40,7 @@ connection = mqtt_connection_builder.mtls_from_path(
     clean_session=said.session == "clean",
     keep_alive_secs=60,
     reconnect_min_timeout_secs=RECONNECT_S,
+    reconnect_max_timeout_secs=RECONNECT_S,
     will=will,
     on_connection_success=lambda connection, callback_data: say(
         "connected", int(callback_data.session_present)
@@ -56,6 +58,7 @@ for words in commands():
         case ["publish", qos, retain, topic, payload]:
             future, _ = connection.publish(topic, payload, mqtt.QoS(int(qos)), retain == "1")
             future.add_done_callback(published(payload, int(qos)))
+            say("made", payload)
         case ["subscribe", qos, topic_filter]:
             future, _ = connection.subscribe(topic_filter, mqtt.QoS(int(qos)))
             future.add_done_callback(subscribed)

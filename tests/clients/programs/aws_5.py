@@ -2,9 +2,10 @@
 
 from awscrt import mqtt5
 from awsiot import mqtt5_client_builder
-from lines import FAILURE, KEPT_S, RECONNECT_S, arguments, commands, one_word, say
+from lines import FAILURE, KEPT_S, RECONNECT_S, arguments, commands, one_word, say, say_version
 
 said = arguments()
+say_version("awsiotsdk")
 
 
 def on_publish_received(data):
@@ -49,6 +50,7 @@ client = mqtt5_client_builder.mtls_from_path(
     client_id=said.id,
     keep_alive_interval_sec=60,
     min_reconnect_delay_ms=RECONNECT_S * 1000,
+    max_reconnect_delay_ms=RECONNECT_S * 1000,
     on_publish_received=on_publish_received,
     on_lifecycle_connection_success=lambda data: say(
         "connected", int(data.connack_packet.session_present)
@@ -65,6 +67,7 @@ for words in commands():
                 topic=topic, payload=payload, qos=mqtt5.QoS(int(qos)), retain=retain == "1"
             )
             client.publish(packet).add_done_callback(published(payload, int(qos)))
+            say("made", payload)
         case ["subscribe", qos, topic_filter]:
             wanted = mqtt5.Subscription(topic_filter=topic_filter, qos=mqtt5.QoS(int(qos)))
             packet = mqtt5.SubscribePacket(subscriptions=[wanted])

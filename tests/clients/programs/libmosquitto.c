@@ -61,7 +61,11 @@ int main(int argc, char **argv) {
     mosquitto_property *asked = NULL;
     int is_kept = is(said.session, "kept");
 
+    int major, minor, revision;
+
     mosquitto_lib_init();
+    mosquitto_lib_version(&major, &minor, &revision);
+    say("library %d.%d.%d", major, minor, revision);
     client = mosquitto_new(said.id, !is_kept, NULL);
     is_5 = is(said.version, "5");
     mosquitto_int_option(client, MOSQ_OPT_PROTOCOL_VERSION,

@@ -50,7 +50,7 @@ static void obey(void) {
     int qos, retain;
     while (fgets(line, sizeof line, stdin)) {
         if (sscanf(line, "publish %d %d %299s %299s", &qos, &retain, topic, payload) == 4)
-            publish(qos, retain, topic, payload);
+            publish(qos, retain, topic, payload), say("made %s", payload);
         else if (sscanf(line, "subscribe %d %299s", &qos, topic) == 2)
             subscribe(qos, topic);
     }

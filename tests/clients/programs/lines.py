@@ -7,10 +7,12 @@ On standard input, a line each; words have no spaces in them:
 
 On standard output, as it happens:
 
+    library VERSION
     connected SESSION-PRESENT           1, 0, or - where the library does not tell
     refused REASON                      an attempt to connect has failed
     disconnected
     subscribed QOS
+    made PAYLOAD                        the library has a publish
     acknowledged PAYLOAD                a publish at QoS 1
     failed PAYLOAD REASON               the application is told that a publish at QoS 1 failed
     message QOS RETAIN TOPIC PAYLOAD
@@ -24,8 +26,10 @@ import argparse
 import sys
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 
-#: A second everywhere, which is the least that every library takes; some begin with five.
+#: A second everywhere, which is the least that every library takes; some begin with five. Where
+#: it grows from loss to loss even if there was a connection in between, it does not here.
 RECONNECT_S = 1
 #: From here on a reason code of MQTT 5 is a failure, section 2.4.
 FAILURE = 0x80
@@ -47,6 +51,10 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--will-topic")
     parser.add_argument("--will-payload")
     return parser.parse_args()
+
+
+def say_version(distribution: str) -> None:
+    say("library", metadata.version(distribution))
 
 
 def say(*words: object) -> None:

@@ -8,6 +8,9 @@ import re
 import subprocess
 import sys
 import threading
+import time
+from fcntl import ioctl
+from termios import FIONREAD
 
 from lines import FAILURE, KEPT_S, arguments, commands, one_word, say
 
@@ -85,6 +88,8 @@ def run(tool: str, suffix: str, *more: str, waiting: list[str]) -> subprocess.Po
     return process
 
 
+help_text = subprocess.run(["mosquitto_pub", "--help"], capture_output=True, text=True).stdout
+say("library", re.search(r"mosquitto_pub version (\S+)", help_text)[1])
 will = []
 if said.will_topic:
     will = ["--will-topic", said.will_topic, "--will-payload", said.will_payload, "--will-qos", "1"]
@@ -98,6 +103,9 @@ for words in commands():
         case ["publish", "1", "0", said.topic, payload]:
             waiting.append(payload)
             publisher.stdin.write(f"{payload}\n")
+            while ioctl(publisher.stdin, FIONREAD, b"\0" * 4) != b"\0" * 4:
+                time.sleep(0.005)
+            say("made", payload)
         case ["publish", qos, retain, topic, payload]:
             more = ["-q", qos, "-t", topic, "-m", payload, *(["-r"] if retain == "1" else [])]
             once = [payload] if qos == "1" else []

@@ -92,6 +92,9 @@ int main(int argc, char **argv) {
     char uri[200];
     int is_kept = is(said.session, "kept");
 
+    for (MQTTAsync_nameValue *each = MQTTAsync_getVersionInfo(); each->name; each++)
+        if (is(each->name, "Version"))
+            say("library %s", each->value);
     is_5 = is(said.version, "5");
     if (is_5) {
         creating = creating_5;

@@ -3,12 +3,13 @@
 import threading
 
 import paho.mqtt.client as paho
-from lines import KEPT_S, RECONNECT_S, arguments, commands, one_word, say
+from lines import KEPT_S, RECONNECT_S, arguments, commands, one_word, say, say_version
 from paho.mqtt.enums import CallbackAPIVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 said = arguments()
+say_version("paho-mqtt")
 is_5 = said.version == "5"
 #: paho may tell of a PUBACK before ``publish`` has returned its packet id.
 lock = threading.Lock()
@@ -76,5 +77,6 @@ for words in commands():
     match words:
         case ["publish", qos, retain, topic, payload]:
             publish(int(qos), retain == "1", topic, payload)
+            say("made", payload)
         case ["subscribe", qos, topic_filter]:
             client.subscribe(topic_filter, int(qos))
