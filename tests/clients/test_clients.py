@@ -8,7 +8,6 @@ import itertools
 import json
 import signal
 import socket
-import ssl
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -182,7 +181,6 @@ async def goes_on(client: Client, topic: str) -> None:
             return
 
 
-@pytest.mark.xfail(strict=True, reason="there are no retained messages yet")
 @every_client
 async def test_it_publishes_and_receives_a_retained_message(
     gateway: Gateway, program: Program, version: str
@@ -197,7 +195,6 @@ async def test_it_publishes_and_receives_a_retained_message(
         assert await client.hears("message") == ["1", "0", topic, "afterwards"]
 
 
-@pytest.mark.xfail(strict=True, reason="there are no persistent sessions yet")
 @every_client
 async def test_its_session_keeps_what_is_said_while_it_is_away(
     gateway: Gateway, program: Program, version: str
@@ -221,11 +218,6 @@ async def test_its_session_keeps_what_is_said_while_it_is_away(
         assert (await client.hears("message"))[-1] == "afterwards"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=ssl.SSLEOFError,
-    reason="the gateway closes without TLS's close_notify, after which libmosquitto 2.0 gives up",
-)
 async def test_the_end_of_a_connection_is_told_in_tls(gateway: Gateway) -> None:
     regions = gateway.regions
     tls = regions.tls(regions.identity(NEIGHBOUR))
