@@ -108,6 +108,9 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     promise_timeout_s: float = 10.0
     #: The longest that a session outlives its connection, in seconds; AWS IoT Core's default.
     session_expiry_max_s: int = 3600
+    #: Seconds after which a gateway or a region that is not heard counts as dead: then others end
+    #: its sessions and publish its clients' wills. Who comes back within it has not left.
+    lease_s: float = 10.0
     #: Topic filters whose messages reach subscribers in every region, at the cost of the bus's lag.
     #: All others reach whoever is connected to the region that took them in, as on AWS IoT Core,
     #: and persistent sessions that are offline.
@@ -133,7 +136,10 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
             raise ConfigError(f"alone is {self.alone!r}", hint='alone = "continue" or "refuse"')
         if self.region in {peer.region for peer in self.peers}:
             raise ConfigError(f"peers names this region itself: {self.region!r}")
-        for name in ("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"):
+        for name in (
+            *("alone_after_s", "alone_start_s", "promise_timeout_s", "drain_rate_per_s"),
+            *("lease_s",),
+        ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
         self._validate_listeners()

@@ -6,6 +6,7 @@
     peer.<region>.head        <region> asks how far it must pull to have caught up
     region.heartbeat          this region's services to its gateways: every 100 ms, and on a change
     region.catch-up           a gateway asks for the position from which it may admit
+    region.will               the services ask a gateway to publish a will that is due
     region.route              this site's director: where the stable name leads now
     region.gateway            a gateway's figures: every second
     region.connected          a gateway has let clients in: their other connections are older
@@ -103,6 +104,13 @@ class Connected(msgspec.Struct, frozen=True):
     #: Of each client when it was let in, in milliseconds since 1970, and the connection's name: the
     #: greater pair is the newer connection.
     clients: dict[str, tuple[int, str]]
+
+
+class WillRequest(msgspec.Struct, frozen=True):
+    """Publish the will of a client whose connection, of this epoch, has ended."""
+
+    client: str
+    epoch: int
 
 
 class CatchUpReply(msgspec.Struct, frozen=True):

@@ -607,7 +607,7 @@ SUFFIXES = st.lists(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(ATTACHED, CONTEXTS, SUFFIXES)
 def test_the_naive_evaluator_agrees(attached, context, suffixes):
     ours = Authorizer(

@@ -219,7 +219,7 @@ def test_the_others_know_a_will_and_whose_it_is():
     view = LogView()
     connect = Connect("car", will=Will("t", b"gone"))
     beginning = started(keeper(view), "c1", connect)
-    assert not beginning.is_promise
+    assert beginning.is_promise
     assert sessions.read(view.get(SESSION, "car")).owner.will.payload == b"gone"
 
 
@@ -283,7 +283,7 @@ def test_a_client_is_given_no_more_than_it_takes():
             given_ += 1
     assert session.backlog == AHEAD_MAX
     returning.end_batch("eu", 1, "w:1")
-    assert returning.places["eu"] == Place(1, "w:1", through=False)
+    assert returning.places["eu"] == Place(1, "w:1", given=given_)
     assert not returning.begin_batch("eu", 1)
     while session.unacknowledged():
         session.handle(packets.Puback(session.unacknowledged()[0].packet_id))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Latest
-from isthmus.core.place import Owed, Place
+from isthmus.core.place import ALL, Owed, Place
 from isthmus.core.session import Granted
 from isthmus.core.sessions import (
     SESSION,
@@ -30,7 +30,7 @@ from isthmus.wire.packets import Will
 from isthmus.wire.properties import PublishProperties
 
 NOTHING = Item(SESSION, "car")
-PLACES = {"eu": Place(7, "w:3"), "us": Place(2, "v:1", through=False)}
+PLACES = {"eu": Place(7, "w:3"), "us": Place(2, "v:1", given=3)}
 OWED = (Owed("eu", 6, "w:2", 4, packet_id=9),)
 
 
@@ -139,7 +139,7 @@ def test_progress_is_read_back_and_the_last_word_counts():
     assert read_progress(None) is read_progress(NOTHING) is None
 
 
-PLACE = st.builds(Place, st.integers(1, 9), st.just("w:1"), st.booleans())
+PLACE = st.builds(Place, st.integers(1, 9), st.just("w:1"), st.sampled_from([0, 3, ALL]))
 HAVING = st.tuples(
     st.dictionaries(st.sampled_from(["eu", "us"]), PLACE),
     st.lists(

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+#: All messages of a batch.
+ALL = 0x7FFF_FFFF
+
 
 class Place(NamedTuple):
-    """A batch of a stream that everything before counts of, and with ``through`` itself too.
+    """A batch of a stream: all before it counts, and of itself so many messages.
 
     Sequence 0 is before the first.
     """
 
     sequence: int = 0
     id: str = ""
-    through: bool = True
+    given: int = ALL
 
     @property
     def after(self) -> int:
         """The sequence after which the rest begins, where the place's sequence holds."""
-        return self.sequence if self.through else self.sequence - 1
+        return self.sequence if self.given == ALL else self.sequence - 1
 
 
 #: By origin.

@@ -29,8 +29,6 @@ class Returning:
     behind: set[str]
     #: By origin: the sequence in this region's stream after which the rest begins.
     after: dict[str, int] = field(default_factory=dict)
-    #: By origin: messages of the batch there that it was given already.
-    _passed: dict[str, int] = field(default_factory=dict)
     _has_stopped: bool = False
 
     @property
@@ -57,12 +55,12 @@ class Returning:
 
     def take(self, origin: str, sequence: int, batch: str, at: int) -> Owed | None:
         """Take a message, to be delivered as what is answered; None if not, or had already."""
-        if self._has_stopped or at < self._passed.get(origin, 0):
+        place = self.places.get(origin, Place())
+        if self._has_stopped or (batch == place.id and at < place.given):
             return None
         if self.is_full:
             self._has_stopped = True
-            self._passed[origin] = at
-            self.places[origin] = Place(sequence, batch, through=False)
+            self.places[origin] = Place(sequence, batch, at)
             return None
         return Owed(origin, sequence, batch, at)
 
@@ -71,7 +69,6 @@ class Returning:
         if not self._has_stopped:
             self.after[origin] = sequence
             self.places[origin] = Place(sequence, batch)
-            self._passed.pop(origin, None)
 
     def reached(self, origin: str, sequence: int) -> None:
         """What comes after a sequence is delivered live, or is nothing that it missed."""

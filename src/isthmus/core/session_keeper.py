@@ -59,6 +59,8 @@ class Leaving:
 
     item: Item
     given: Given
+    #: Until its will is to be published, if nobody has come back by then; 0 is at once.
+    will_wait_s: int = 0
 
 
 class SessionKeeper(Generic[C]):
@@ -87,6 +89,7 @@ class SessionKeeper(Generic[C]):
         session: Session,
         places: Places,
         now_ms: int,
+        principal: str = "",
     ) -> Beginning:
         """Begin or continue a session; ``name`` is the connection's, ``places`` where all are now.
 
@@ -113,6 +116,7 @@ class SessionKeeper(Generic[C]):
             region=self._region,
             gateway=self._gateway,
             turn=self._turn,
+            principal=principal,
             level=connect.level,
             expiry_s=session.expiry_s,
             places=places,
@@ -120,8 +124,10 @@ class SessionKeeper(Generic[C]):
             will=sessions.will_of(session.will),
         )
         item = self._joined(hold.claim(owner, begins=not is_present))
-        # What was promised of an older session is safe: new is only who speaks for the client.
-        return Beginning(is_present, item, is_promise=bool(session.expiry_s) and not is_present)
+        # What was promised of an older session is safe. New is who speaks for the client, and what
+        # others must publish if he cannot.
+        is_new = bool(session.expiry_s) and not is_present
+        return Beginning(is_present, item, is_promise=is_new or session.will is not None)
 
     def change(
         self, client_id: str, connection: C, filters: Mapping[str, Granted | None]
@@ -130,17 +136,35 @@ class SessionKeeper(Generic[C]):
         held = self.held(client_id, connection)
         return None if held is None else self._joined(held.hold.change(filters))
 
-    def leave(self, client_id: str, connection: C, places: Places, now_ms: int) -> Leaving | None:
-        """The connection has ended; None where somebody else speaks for the client, or nobody."""
+    def leave(
+        self,
+        client_id: str,
+        connection: C,
+        places: Places,
+        now_ms: int,
+        *,
+        publishes: bool = True,
+    ) -> Leaving | None:
+        """The connection has ended; None where somebody else speaks for the client, or nobody.
+
+        Where this process does not publish the will, or not yet, the item says that it is due.
+        """
         held = self.held(client_id, connection)
         if held is None:
             return None
         del self._held[client_id]
         if not held.hold.is_held(self._view.get(SESSION, client_id)):
             return None
-        given = held.given(places)
-        left = Left(at_ms=now_ms, expiry_s=held.session.expiry_s, places=given[0], owed=given[1])
-        leaving = Leaving(self._joined(held.hold.leave(left)), given)
+        given, will = held.given(places), held.session.will
+        wait_s = min(will.delay_s, held.session.expiry_s) if will else 0
+        left = Left(
+            at_ms=now_ms,
+            expiry_s=held.session.expiry_s,
+            places=given[0],
+            owed=given[1],
+            will_at_ms=now_ms + wait_s * 1000 if will and (wait_s or not publishes) else None,
+        )
+        leaving = Leaving(self._joined(held.hold.leave(left)), given, wait_s)
         self._leaving.add(leaving)
         return leaving
 
@@ -155,6 +179,17 @@ class SessionKeeper(Generic[C]):
             return True
         item = self._view.get(SESSION, client_id)
         return held.connection == connection and held.hold.is_held(item)
+
+    def reclaim(self, item: Item) -> Item | None:
+        """Say again whose client it is, where others took this process for dead."""
+        held = self._held.get(item.key)
+        state = sessions.read(item)
+        if held is None or state.owner is None or state.left is None:
+            return None
+        if not held.hold.is_held(item):
+            return None
+        held.hold = Hold(item.key, state.epoch + 1, self._region, held.hold.connection)
+        return self._joined(held.hold.claim(state.owner, begins=False))
 
     def taken_over(self, item: Item) -> C | None:
         """Whose client has connected elsewhere, by a version of its session's item."""

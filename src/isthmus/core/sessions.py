@@ -25,7 +25,7 @@ from isthmus.core.lattice import Fields, Latest, Lattice
 from isthmus.core.place import Owed, Place, Places
 from isthmus.core.session import Granted
 from isthmus.core.stamp import Stamp
-from isthmus.wire.packets import Will
+from isthmus.wire.packets import Publish, Will
 from isthmus.wire.properties import PublishProperties
 
 T = TypeVar("T")
@@ -45,6 +45,10 @@ class StoredWill(msgspec.Struct, frozen=True, kw_only=True):
     delay_s: int = 0
     properties: PublishProperties | None = None
 
+    def publish(self) -> Publish:
+        """The message that it becomes."""
+        return Publish(self.topic, self.payload, self.qos, self.retain, properties=self.properties)
+
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
     """The newest connection of a client."""
@@ -53,6 +57,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     #: Of the gateway process, and how many times it had told its progress by then.
     gateway: str
     turn: int
+    #: The certificate that it showed.
+    principal: str = ""
     #: MQTT's protocol level: a session of one version is not continued in the other.
     level: int
     #: How long the session outlives the connection; 0 ends it with the connection.
@@ -70,6 +76,8 @@ class Left(msgspec.Struct, frozen=True, kw_only=True):
     expiry_s: int
     places: Places
     owed: tuple[Owed, ...] = ()
+    #: When the will is to be published, which is not done yet; None if it never is.
+    will_at_ms: int | None = None
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +122,7 @@ class Hold:
 
     def __init__(self, client_id: str, epoch: int, region: str, connection: str) -> None:
         self.epoch = epoch
+        self.connection = connection
         self._client_id = client_id
         self._by = (region, connection)
         self._count = 0
@@ -147,6 +156,18 @@ class Hold:
 
     def _item(self, fields: Mapping[str, Lattice]) -> Item:
         return Item(SESSION, self._client_id, {}, Fields(fields))
+
+
+def end(item: Item, left: Left) -> Item:
+    """Say how a connection ended in place of its owner, which cannot any more."""
+    owner, before = item.fields.get("owner"), item.fields.get("left")
+    assert isinstance(owner, Latest)
+    count = 0
+    if isinstance(before, Latest) and _maker(before.stamp) == _maker(owner.stamp):
+        count = before.stamp.counter
+    stamp = owner.stamp._replace(counter=count + 1)
+    value = Latest(stamp, msgspec.to_builtins(left))
+    return Item(SESSION, item.key, {}, Fields({"left": value}))
 
 
 def _maker(stamp: Stamp) -> tuple[int, str, str]:
@@ -217,6 +238,6 @@ def floor(found: list[tuple[Places, Sequence[Owed]]]) -> Places:
     lowest = {origin: min(places.get(origin, Place()) for places, _ in found) for origin in origins}
     for _, owed in found:
         for each in owed:
-            before = Place(each.sequence, each.id, through=False)
+            before = Place(each.sequence, each.id, given=0)
             lowest[each.origin] = min(before, lowest.get(each.origin, before))
     return lowest

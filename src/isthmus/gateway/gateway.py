@@ -38,7 +38,7 @@ from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.listeners import Listeners
-from isthmus.gateway.sessions import Sessions
+from isthmus.gateway.sessions import Departed, Sessions
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
@@ -85,6 +85,7 @@ class Gateway:
             self._log_view,
             self._usual,
             self._delivery,
+            self.store,
         )
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
@@ -216,8 +217,8 @@ class Gateway:
         for topic_filter, granted in session.subscriptions.items():
             self.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
-        is_last = self.sessions.left(connection)
-        if session.will is not None and is_last and self._gate.admission is Admission.OPEN:
+        is_open = self._gate.admission is Admission.OPEN
+        if self.sessions.left(connection, publishes=is_open) and session.will is not None:
             will = session.will
             publish = Publish(
                 will.topic, will.payload, will.qos, will.retain, properties=will.properties
@@ -241,16 +242,16 @@ class Gateway:
 
     # Messages
 
-    def store(self, connection: Connection, action: Store) -> None:
+    def store(self, client: Connection | Departed, action: Store) -> None:
         """Hand a publish to the lane of its durability."""
-        publish, at_ms = action.publish, connection.read_ms
+        publish, at_ms = action.publish, client.read_ms
         lane = self._usual
         if publish.topic.startswith(self._canary_prefix):
             lane = self._lanes[Durability.REGION]
         if publish.retain:
             present = self._log_view.get(RETAINED, publish.topic)
             lane.carry(retain(present, self._clock, publish, at_ms).encode())
-        lane.add(connection, publish, action.ticket, at_ms)
+        lane.add(client, publish, action.ticket, at_ms)
 
     def sent(self, batch: Batch) -> None:
         self._delivery.sent(batch)

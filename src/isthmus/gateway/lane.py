@@ -14,21 +14,18 @@ import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
-from isthmus.core.batch import Batch, batch_id
+from isthmus.core.batch import Batch, Source, batch_id
 from isthmus.core.confirm import Durability
 from isthmus.core.session import Ticket, identity_of
 from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
 from isthmus.region.state import StateStore, alone_range_name
 from isthmus.wire.packets import Publish
-
-if TYPE_CHECKING:
-    from isthmus.gateway.connection import Connection
 
 _log = logging.getLogger(__name__)
 
@@ -46,8 +43,17 @@ class Carrying:
     failed: Callable[[str], None]
 
 
+class Client(Protocol):
+    """Whose publish it is, and who hears of it."""
+
+    @property
+    def source(self) -> Source | None: ...
+    def kept(self, tickets: list[Ticket]) -> None: ...
+    def fail(self, reason: str) -> None: ...
+
+
 #: Who waits for a publish, or for an item.
-Waiting = tuple["Connection", Ticket] | Carrying
+Waiting = tuple[Client, Ticket] | Carrying
 
 
 class Watcher(Protocol):
@@ -90,11 +96,9 @@ class Lane:
 
     # In
 
-    def add(
-        self, connection: Connection, publish: Publish, ticket: Ticket | None, at_ms: int
-    ) -> None:
+    def add(self, client: Client, publish: Publish, ticket: Ticket | None, at_ms: int) -> None:
         """Take a publish; it is stored within a few milliseconds."""
-        source = connection.source
+        source = client.source
         assert source is not None
         is_full = self._writer.add(
             source,
@@ -103,7 +107,7 @@ class Lane:
             qos=publish.qos,
             dup=publish.dup,
             at_ms=at_ms,
-            token=None if ticket is None else (connection, ticket),
+            token=None if ticket is None else (client, ticket),
             identity=identity_of(publish.properties) if publish.properties else "",
             properties=publish.properties,
             retain=publish.retain,
@@ -195,22 +199,22 @@ class Lane:
             self._release()
 
     def _release(self) -> None:
-        by_connection: dict[Connection, list[Ticket]] = {}
+        by_client: dict[Client, list[Ticket]] = {}
         carried: list[Carrying] = []
         for waiting in self._writer.release():
             if isinstance(waiting, Carrying):
                 carried.append(waiting)
                 continue
-            connection, ticket = waiting
-            tickets = by_connection.get(connection)
+            client, ticket = waiting
+            tickets = by_client.get(client)
             if tickets is None:
-                by_connection[connection] = [ticket]
+                by_client[client] = [ticket]
             else:
                 tickets.append(ticket)
         self.acknowledged_alone += self._writer.newly_alone()
-        for connection, tickets in by_connection.items():
+        for client, tickets in by_client.items():
             self.acknowledged += len(tickets)
-            connection.kept(tickets)
+            client.kept(tickets)
         for each in carried:
             each.kept()
 
@@ -230,8 +234,8 @@ class Lane:
         if self._writer.set_alone(self._alone):
             self._record()
         said = f"the promise could not be kept: {reason}"
-        for connection in {each[0] for each in waiting if isinstance(each, tuple)}:
-            connection.fail(said)
+        for client in {each[0] for each in waiting if isinstance(each, tuple)}:
+            client.fail(said)
         for each in waiting:
             if isinstance(each, Carrying):
                 each.failed(said)

@@ -9,18 +9,26 @@ gateway process tells once a second how far all its sessions have come.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import secrets
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+import msgspec
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 
+from isthmus import protocol
 from isthmus.clock import now_ms
+from isthmus.core import sessions
+from isthmus.core.batch import Source
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
-from isthmus.core.session import Remember
+from isthmus.core.session import Remember, Store, Ticket
 from isthmus.core.session_keeper import Held, SessionKeeper
 from isthmus.core.sessions import SESSION
+from isthmus.errors import InputError
 from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Carrying, Lane
 from isthmus.gateway.replay import Replay
@@ -37,6 +45,19 @@ AGAIN_S = 1.0
 Begun = Callable[[bool], None]
 
 
+class Departed:
+    """A client that is not connected any more, and has something to say."""
+
+    def __init__(self, client_id: str, principal: str) -> None:
+        # A name that no connection has: nothing else of it can be a repeat.
+        self.source = Source(secrets.token_hex(8), client_id, principal)
+        self.read_ms = now_ms()
+
+    def kept(self, tickets: list[Ticket]) -> None: ...
+
+    def fail(self, reason: str) -> None: ...
+
+
 class Sessions:
     """Those of one gateway process."""
 
@@ -48,10 +69,14 @@ class Sessions:
         view: LogView,
         lane: Lane,
         delivery: Delivery,
+        store: Callable[[Departed, Store], None],
     ) -> None:
+        self._client = client
         self._lane = lane
         self._delivery = delivery
         self._loop = asyncio.get_running_loop()
+        self._view = view
+        self._store = store
         self._keeper: SessionKeeper[Connection] = SessionKeeper(
             region, gateway, view, delivery.origins
         )
@@ -61,6 +86,7 @@ class Sessions:
     async def run(self) -> None:
         """Replay and tell for ever."""
         await self._delivery.known()
+        await self._client.subscribe("region.will", queue="gateways", cb=self._on_will)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._replay.run())
             group.create_task(self._tell_for_ever())
@@ -78,7 +104,13 @@ class Sessions:
         # Where two processes take the same epoch, not knowing of each other, the later one holds.
         name = f"{at_ms:012x}.{token}"
         beginning = self._keeper.begin(
-            connection, name, connect, session, self._delivery.now(), now_ms()
+            connection,
+            name,
+            connect,
+            session,
+            self._delivery.now(),
+            now_ms(),
+            connection.principal,
         )
         begins = partial(begun, beginning.is_present)
         if beginning.item is not None and beginning.is_promise:
@@ -112,16 +144,51 @@ class Sessions:
         """A client has acknowledged something."""
         self._replay.has_room(connection)
 
-    def left(self, connection: Connection) -> bool:
-        """The connection has ended; False if somebody else speaks for the client by now."""
+    def left(self, connection: Connection, *, publishes: bool) -> bool:
+        """The connection has ended; True if its client's will is to be published now.
+
+        A will that waits is published later, here or by whoever is left; and ``publishes`` says
+        whether this process may publish anything.
+        """
         session = connection.session
         assert session is not None
-        is_ours = self._keeper.is_ours(session.client_id, connection)
+        client_id, will = session.client_id, session.will
+        is_ours = self._keeper.is_ours(client_id, connection)
         self._replay.drop(connection)
-        leaving = self._keeper.leave(session.client_id, connection, self._delivery.now(), now_ms())
-        if leaving is not None:
-            self._carry(leaving.item, partial(self._keeper.is_safe, leaving))
-        return is_ours
+        leaving = self._keeper.leave(
+            client_id, connection, self._delivery.now(), now_ms(), publishes=publishes
+        )
+        if leaving is None:
+            return is_ours and will is not None and publishes
+        self._carry(leaving.item, partial(self._keeper.is_safe, leaving))
+        if will is not None and leaving.will_wait_s and publishes:
+            state = sessions.read(self._view.get(SESSION, client_id))
+            wait_s = leaving.will_wait_s
+            self._loop.call_later(wait_s, self.publish_will, client_id, state.epoch)
+            return False
+        return will is not None and publishes
+
+    # Wills that waited
+
+    def publish_will(self, client_id: str, epoch: int) -> None:
+        """Publish the will of a client that did not come back, if that is not done yet."""
+        item = self._view.get(SESSION, client_id)
+        state = sessions.read(item)
+        if state.epoch != epoch or state.left is None or state.left.will_at_ms is None:
+            return
+        owner = state.owner
+        if owner is None or owner.will is None:
+            return
+        # In one batch: whoever knows that it was published has it.
+        self._store(Departed(client_id, owner.principal), Store(owner.will.publish(), None))
+        done = sessions.end(item, msgspec.structs.replace(state.left, will_at_ms=None))
+        self._view.join(done)
+        self._carry(done)
+
+    async def _on_will(self, message: Msg) -> None:
+        with contextlib.suppress(InputError):
+            request = protocol.decode(message.data, protocol.WillRequest)
+            self.publish_will(request.client, request.epoch)
 
     # What others do
 
@@ -130,6 +197,10 @@ class Sessions:
         if connection is not None:
             reason = "the client has connected elsewhere"
             connection.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+            return
+        again = self._keeper.reclaim(item)
+        if again is not None:
+            self._carry(again)
 
     # What clients have, and what others are told of it
 

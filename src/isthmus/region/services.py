@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -32,6 +33,7 @@ from isthmus.region.answers import Answers, found_id
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader
+from isthmus.region.departures import Departures, acts_for
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import keep_following
 from isthmus.region.peer import PeerLink
@@ -79,6 +81,8 @@ class Services:
             for peer in config.peers
         }
         self.bus = BusReader(client, self.store, self._state, config.region, self._regions)
+        self.departures = Departures(client, self.store, self._gateway_lives, self._acts_for)
+        self._began_s = monotonic_s()
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
         self.gateways: dict[str, tuple[float, protocol.GatewayStats]] = {}
@@ -115,6 +119,7 @@ class Services:
             for link in self.links.values():
                 group.create_task(link.run())
             group.create_task(self.bus.run())
+            group.create_task(self.departures.run(self._knows_who_lives))
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
             group.create_task(self._keep_alone_state())
@@ -181,6 +186,26 @@ class Services:
         with contextlib.suppress(InputError):
             stats = protocol.decode(message.data, protocol.GatewayStats)
             self.gateways[stats.gateway] = (monotonic_s(), stats)
+
+    # Gateways that die
+
+    def _knows_who_lives(self) -> bool:
+        """Whether this process has listened for long enough to say who is silent."""
+        since_s = max(self._began_s, self._absence.since_s)
+        return self._absence.is_over and monotonic_s() - since_s > self.config.lease_s
+
+    def _gateway_lives(self, region: str, gateway: str) -> bool:
+        now_s, lease_s = monotonic_s(), self.config.lease_s
+        if region != self.config.region:
+            return self.promises.peers.heard_within(region, now_s, lease_s)
+        heard_s, _ = self.gateways.get(gateway, (float("-inf"), None))
+        return now_s - heard_s <= lease_s
+
+    def _acts_for(self, region: str) -> bool:
+        now_s, lease_s = monotonic_s(), self.config.lease_s
+        peers = self.promises.peers
+        hears = partial(peers.heard_within, now_s=now_s, limit_s=lease_s)
+        return acts_for(self.config.region, region, self._regions, hears)
 
     # Alone
 

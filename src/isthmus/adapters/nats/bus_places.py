@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.follow import Entry
-from isthmus.core.place import Place
+from isthmus.core.place import ALL, Place
 
 
 async def find(client: Client, origin: str, place: Place) -> int:
@@ -26,7 +26,8 @@ async def find(client: Client, origin: str, place: Place) -> int:
     found = await _nearest(client, origin, place)
     if found is None:
         return 0
-    return found.sequence if place.through or found.id != place.id else found.sequence - 1
+    is_whole = place.given == ALL or found.id != place.id
+    return found.sequence if is_whole else found.sequence - 1
 
 
 async def fetch(client: Client, origin: str, place: Place) -> Entry | None:
