@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 import msgspec
 import tomli_w
 
-from isthmus.errors import ConfigError
+from isthmus.core.promises import Promise, Promises, Rule
+from isthmus.errors import ConfigError, MalformedPacket
+from isthmus.wire.topics import validate_filter
 
 T = TypeVar("T")
 
@@ -56,6 +58,43 @@ class NatsAccess(_Section, frozen=True, kw_only=True):
     ca: str
     #: File with the nkey seed of this user, mode 0600.
     nkey_seed: str
+
+
+def _check_filter(name: str, topic_filter: str) -> None:
+    try:
+        validate_filter(topic_filter)
+    except MalformedPacket as error:
+        raise ConfigError(f"{name} {topic_filter!r}: {error}", hint="a topic filter") from None
+
+
+class TopicDurability(_Section, frozen=True, kw_only=True):
+    """What the acknowledgement of a message to these topics promises."""
+
+    #: A topic filter. The first one that matches decides.
+    topics: str
+    #: ``two-regions``: it is on disk here and in a second region. ``region``: on disk here.
+    #: ``memory``: the gateway has it, and stores it a moment later.
+    durability: str
+    #: With ``two-regions``, while no second region can be reached: ``continue`` acknowledges by
+    #: this region's disk, ``refuse`` does not acknowledge and closes the connection after
+    #: ``promise_timeout_s``.
+    alone: str = "continue"
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        if self.durability not in ("two-regions", "region", "memory"):
+            hint = '"two-regions", "region" or "memory"'
+            raise ConfigError(f"durability of {self.topics!r} is {self.durability!r}", hint=hint)
+        if self.alone not in ("continue", "refuse"):
+            hint = '"continue" or "refuse"'
+            raise ConfigError(f"alone of {self.topics!r} is {self.alone!r}", hint=hint)
+        _check_filter("topics", self.topics)
+
+    @property
+    def promise(self) -> Promise:
+        if self.durability == "two-regions" and self.alone == "refuse":
+            return Promise.NEVER_ALONE
+        return Promise(self.durability)
 
 
 class Peer(_Section, frozen=True, kw_only=True):
@@ -97,6 +136,8 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     api: Listen
     #: ``ca`` here signs operators: whoever has a certificate of it may write.
     api_tls: TlsFiles
+    #: Where an acknowledgement shall promise less, or more, than two regions.
+    durability: tuple[TopicDurability, ...] = ()
     #: Seconds without a heartbeat of any peer before this region goes on alone.
     #: Shorter acknowledges sooner after a peer's death, and more often without need.
     alone_after_s: float = 1.0
@@ -123,6 +164,13 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     canary_prefix: str = "isthmus/canary/"
 
     @property
+    def promises(self) -> Promises:
+        """What is promised of a message, by its topic."""
+        canaries = Rule(f"{self.canary_prefix}#", Promise.REGION)
+        rules = [Rule(each.topics, each.promise) for each in self.durability]
+        return Promises([canaries, *rules], has_peers=bool(self.peers))
+
+    @property
     def arn_regions(self) -> frozenset[str]:
         """Every name of every region: an ARN that names one of them means any of them."""
         names = {self.region, self.aws_region}
@@ -132,6 +180,13 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
 
     def validate(self) -> None:
         """Raise ConfigError for values that are of the right type and still wrong."""
+        for each in self.durability:
+            each.validate()
+        for topic_filter in self.everywhere:
+            _check_filter("everywhere", topic_filter)
+        if self.session_expiry_max_s < 0:
+            hint = "0 or more seconds"
+            raise ConfigError(f"session_expiry_max_s is {self.session_expiry_max_s}", hint=hint)
         if self.alone not in ("continue", "refuse"):
             raise ConfigError(f"alone is {self.alone!r}", hint='alone = "continue" or "refuse"')
         if self.region in {peer.region for peer in self.peers}:

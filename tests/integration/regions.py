@@ -226,6 +226,13 @@ class Regions:
             lambda: wanted <= set(self.numbers(region, client)),
         )
 
+    async def in_lake_as(self, region: str, client: str, payloads: list[str]) -> None:
+        """Wait until the lake of a region holds just these payloads of a client, in any order."""
+        await until(
+            f"the lake of {region} has what {client} published",
+            lambda: sorted(row.payload for row in self.lake(region, client)) == sorted(payloads),
+        )
+
     async def in_both_lakes(self, sender: Sender) -> None:
         """Wait until both lakes hold everything that was acknowledged."""
         for region in self.system.settings.regions:

@@ -10,18 +10,26 @@ import pytest
 import pytest_asyncio
 from regions import HOME, OTHER, Regions, two_regions, until
 
+from isthmus.config import TopicDurability
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: What cannot be promised is given up sooner than by default: who waits for it reconnects.
 PROMISE_S = 3.0
+#: By the last level of a topic.
+DURABILITY = (
+    TopicDurability(topics="+/+/memory", durability="memory"),
+    TopicDurability(topics="+/+/here", durability="region"),
+    TopicDurability(topics="+/+/never-alone", durability="two-regions", alone="refuse"),
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     directory = tmp_path_factory.mktemp("regions")
-    async with two_regions(directory, promise_timeout_s=PROMISE_S) as started:
+    changes = {"promise_timeout_s": PROMISE_S, "durability": DURABILITY}
+    async with two_regions(directory, **changes) as started:
         yield started
 
 
@@ -29,7 +37,8 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 async def patient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     """Regions that would go on alone only long after a test is over."""
     directory = tmp_path_factory.mktemp("patient")
-    async with two_regions(directory, cuttable=True, alone_after_s=30.0) as started:
+    changes = {"alone_after_s": 30.0, "durability": DURABILITY}
+    async with two_regions(directory, cuttable=True, **changes) as started:
         yield started
 
 
@@ -61,6 +70,41 @@ async def test_nothing_is_acknowledged_while_the_other_region_is_silent(
     assert said == []
     assert [each.packet_id for each in answers] == list(range(1, 21))
     assert (await patient.status(HOME))["alone_epoch"] == 0
+
+
+async def test_a_topic_may_need_less_than_two_regions(patient: Regions) -> None:
+    name = await patient.device("needs-less")
+    async with patient.client(HOME, name) as wire:
+        await patient.cut()
+        try:
+            for number, last in enumerate(("memory", "here"), 1):
+                await wire.publish(patient.topic(name, last), b"%d" % number, number)
+            wire.send(mqtt3.Publish(patient.topic(name, "never-alone"), b"3", 1, packet_id=3))
+            assert await wire.ping() == []
+        finally:
+            await patient.heal()
+        assert (await wire.expect(mqtt3.Puback)).packet_id == 3
+    for region in (HOME, OTHER):
+        # What was acknowledged from memory is stored like the rest.
+        await patient.in_lake_as(region, name, ["1", "2", "3"])
+
+
+async def test_a_topic_may_refuse_to_be_alone(regions: Regions) -> None:
+    await regions.together()
+    name = await regions.device("will-not-be-alone")
+    await regions.kill(OTHER)
+    try:
+        await regions.alone(HOME)
+        async with regions.client(HOME, name) as wire:
+            await wire.publish(regions.topic(name), b"alone")
+            wire.send(mqtt3.Publish(regions.topic(name, "never-alone"), b"x", 1, packet_id=2))
+            # No answer, and after the time that a promise may take the end.
+            assert await wire.closed() == []
+    finally:
+        await regions.system.start(OTHER)
+        await regions.together()
+    async with regions.client(HOME, name) as wire:
+        await wire.publish(regions.topic(name, "never-alone"), b"together")
 
 
 async def test_an_api_write_is_not_answered_while_the_other_region_is_silent(

@@ -10,7 +10,7 @@ import pytest
 from region_settings import REGION
 
 from isthmus import config as configs
-from isthmus.config import Listen, RegionConfig
+from isthmus.config import Listen, RegionConfig, TopicDurability
 from isthmus.errors import ConfigError
 
 PLAIN = Listen(host="127.0.0.1", port=1883)
@@ -38,6 +38,8 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
         plain("127.9.0.1", 8883),
         plain("::1", 8883),
         {"server_names": ("iot.example.com", "EU-1.iot.example.com", "localhost")},
+        {"durability": (TopicDurability(topics="a/#", durability="memory"),)},
+        {"everywhere": ("a/+/b", "#")},
     ],
 )
 def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -59,6 +61,14 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
         ({"https": REGION.mqtt}, "https is 127.0.0.1:8883, as mqtt"),
         ({"https": PLAIN, **plain()}, "plain is 127.0.0.1:1883, as https"),
         ({"server_names": ("",)}, "server_names has ''"),
+        ({"durability": (TopicDurability(topics="a/#b", durability="region"),)}, "topics 'a/#b'"),
+        ({"durability": (TopicDurability(topics="a", durability="all"),)}, "durability of 'a'"),
+        (
+            {"durability": (TopicDurability(topics="a", durability="region", alone="x"),)},
+            "alone of 'a' is 'x'",
+        ),
+        ({"everywhere": ("a+",)}, r"everywhere 'a\+'"),
+        ({"session_expiry_max_s": -1}, "session_expiry_max_s is -1"),
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),
     ],

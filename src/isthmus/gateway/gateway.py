@@ -25,10 +25,10 @@ from isthmus.config import RegionConfig
 from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
-from isthmus.core.confirm import Durability
 from isthmus.core.connecting import Refusal, authorize_connect, begin
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
+from isthmus.core.promises import Promise
 from isthmus.core.registry import CertificateStatus
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store
@@ -71,19 +71,20 @@ class Gateway:
         self._clock = StampClock(config.region, self.id)
         state = StateStore(client)
         self._lanes = {
-            durability: Lane(self._publisher, state, config.region, durability, self)
-            for durability in Durability
+            promise: Lane(self._publisher, state, config.region, promise, self)
+            for promise in (Promise.REGION, Promise.TWO_REGIONS, Promise.NEVER_ALONE)
         }
+        # What is acknowledged from memory is stored like the rest.
+        self._lane_of = {**self._lanes, Promise.MEMORY: self._lanes[Promise.REGION]}
+        self._promises = config.promises
         peers = [peer.region for peer in config.peers]
-        self._usual = self._lanes[Durability.TWO_REGIONS if peers else Durability.REGION]
-        self._canary_prefix = config.canary_prefix
         self._delivery = Delivery(client, config.region, peers, config.everywhere, self._take_items)
         self.sessions = Sessions(
             client,
             config.region,
             self.id,
             self._log_view,
-            self._usual,
+            self._lanes[Promise.TWO_REGIONS if peers else Promise.REGION],
             self._delivery,
             self.store,
         )
@@ -245,13 +246,16 @@ class Gateway:
     def store(self, client: Connection | Departed, action: Store) -> None:
         """Hand a publish to the lane of its durability."""
         publish, at_ms = action.publish, client.read_ms
-        lane = self._usual
-        if publish.topic.startswith(self._canary_prefix):
-            lane = self._lanes[Durability.REGION]
+        promise = self._promises.of(publish.topic)
+        lane = self._lane_of[promise]
         if publish.retain:
             present = self._log_view.get(RETAINED, publish.topic)
             lane.carry(retain(present, self._clock, publish, at_ms).encode())
-        lane.add(client, publish, action.ticket, at_ms)
+        if promise is Promise.MEMORY and action.ticket is not None:
+            lane.add(client, publish, None, at_ms)
+            client.kept([action.ticket])
+        else:
+            lane.add(client, publish, action.ticket, at_ms)
 
     def sent(self, batch: Batch) -> None:
         self._delivery.sent(batch)

@@ -1,6 +1,6 @@
 """Group commit: what arrived together is stored together, and answered when its promise is kept.
 
-One lane per durability, each a writer of its own with its own numbers, so that a topic for which
+One lane per promise, each a writer of its own with its own numbers, so that a topic for which
 one region is enough never waits for the other region. A lane whose stream refuses or loses a batch
 never goes on under the same writer: its clients are closed without an answer, and a new writer
 begins at 1 (docs/correctness.md, section 2).
@@ -21,6 +21,7 @@ from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Source, batch_id
 from isthmus.core.confirm import Durability
+from isthmus.core.promises import Promise
 from isthmus.core.session import Ticket, identity_of
 from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
@@ -31,6 +32,11 @@ _log = logging.getLogger(__name__)
 
 #: How long a publish may wait for company while another batch is on its way.
 GATHER_S = 0.002
+_DURABILITY = {
+    Promise.REGION: Durability.REGION,
+    Promise.TWO_REGIONS: Durability.TWO_REGIONS,
+    Promise.NEVER_ALONE: Durability.TWO_REGIONS,
+}
 #: Between two attempts to record a range: its clients wait meanwhile, unanswered.
 RECORD_AGAIN_S = 0.2
 
@@ -72,13 +78,14 @@ class Lane:
         publisher: Publisher,
         state: StateStore,
         region: str,
-        durability: Durability,
+        promise: Promise,
         watcher: Watcher,
     ) -> None:
         self._publisher = publisher
         self._state = state
         self._region = region
-        self._durability = durability
+        self._durability = _DURABILITY[promise]
+        self._goes_on_alone = promise is not Promise.NEVER_ALONE
         self._watcher = watcher
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
@@ -176,8 +183,8 @@ class Lane:
 
     def set_alone(self, alone: bool) -> None:
         """The region's state, which is durable by the time it is said."""
-        self._alone = alone
-        if self._writer.set_alone(alone):
+        self._alone = alone and self._goes_on_alone
+        if self._writer.set_alone(self._alone):
             self._record()
 
     def _record(self) -> None:
