@@ -124,6 +124,22 @@ def test_who_drops_connections_fails():
     ]
 
 
+def test_what_could_not_be_measured_is_told_in_place_of_a_value():
+    complete, _ = measured()
+    no_peer = Measured(complete.metric, complete.ours, error="no mosquitto answers")
+    nothing = Measured(complete.metric, error="it was paused twice")
+    built = report.build(MACHINE, [no_peer, nothing])
+    first, second = built["results"]
+    assert (first["value"], first["error"]) == (2000, "no mosquitto answers")
+    assert (first["peer"]["value"], first["peer"]["rounds"]) == (None, [])
+    assert "ratio" not in first
+    assert (second["value"], second["rounds"]) == (None, [])
+    assert report.failures([no_peer, nothing]) == ["no mosquitto answers", "it was paused twice"]
+    screen = io.StringIO()
+    report.show(Console(file=screen, width=100), built)
+    assert "mosquitto none" in screen.getvalue()
+
+
 def test_the_table_has_every_figure():
     screen = io.StringIO()
     report.show(Console(file=screen, width=100), report.build(MACHINE, measured()))

@@ -63,11 +63,7 @@ def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Sta
             await asyncio.gather(*(system.start_region(region) for region in regions))
             await _register_devices(system, operator)
             await _until_open(operator, regions, position)
-            try:
-                yield _target(system, operator, ended)
-            except Unavailable as error:
-                reason = f"{error.args[0]}{_complaints(system)}"
-                raise Unavailable(reason, hint=error.hint) from error
+            yield _target(system, operator, ended)
 
     return stand
 
@@ -204,6 +200,7 @@ def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Ta
         servers=system.pids(),
         sources=() if system.shared_host else SOURCES,
         check=check,
+        complaints=lambda: _complaints(system),
     )
 
 

@@ -24,8 +24,8 @@ def build(machine: dict[str, Any], measured: Sequence[Measured]) -> dict[str, An
 
 
 def failures(measured: Sequence[Measured]) -> list[str]:
-    """What is more than it may be."""
-    return [
+    """What could not be measured, and what is more than it may be."""
+    return [each.error for each in measured if each.error] + [
         f"{figure.name} is {figure.read(outcome):g}, and may be {figure.at_most:g} at most"
         for each in measured
         for figure in each.metric.figures
@@ -40,13 +40,18 @@ def _result(measured: Measured, figure: Figure) -> dict[str, Any]:
     if side:
         peer = _values(figure, measured.peer)
         result["peer"] = {"name": side.name, "version": side.version, **peer}
-        result["ratio"] = round(result["value"] / peer["value"], 3)
+        if result["value"] is not None and peer["value"]:
+            result["ratio"] = round(result["value"] / peer["value"], 3)
     if measured.repeated:
         result["repeated"] = measured.repeated
+    if measured.error:
+        result["error"] = measured.error
     return result
 
 
 def _values(figure: Figure, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    if not outcomes:
+        return {"value": None, "rounds": []}
     # Without digits, round() makes an integer.
     digits = figure.digits or None
     rounds = [round(figure.read(each), digits) for each in outcomes]
@@ -81,16 +86,17 @@ def show(console: Console, report: dict[str, Any]) -> None:
     cpu = _table("CPUs used", "generator", "servers", "others", "servers, ms per 1,000")
     for result in report["results"]:
         peer = result.get("peer")
+        rounds = result["rounds"]
         figures.add_row(
             result["metric"],
-            f"{result['value']:,}",
-            f"{min(result['rounds']):,} .. {max(result['rounds']):,}",
-            f"{peer['name']} {peer['value']:,}" if peer else "",
-            f"{result['ratio']:.2f}" if peer else "",
+            _number(result),
+            f"{min(rounds):,} .. {max(rounds):,}" if rounds else "",
+            f"{peer['name']} {_number(peer)}" if peer else "",
+            f"{result['ratio']:.2f}" if "ratio" in result else "",
         )
-        cpu.add_row(result["metric"], *_cpu(result))
-        if peer:
-            cpu.add_row(f"  {peer['name']}", *_cpu(peer))
+        for name, each in ((result["metric"], result), (f"  {peer and peer['name']}", peer)):
+            if each and each["rounds"]:
+                cpu.add_row(name, *_cpu(each))
     console.print(figures)
     console.print()
     console.print(cpu)
@@ -100,6 +106,10 @@ def show(console: Console, report: dict[str, Any]) -> None:
         f" {machine['kernel']}, Python {machine['python']}, isthmus {machine['isthmus']},"
         f" nats-server {machine['nats_server']}; servers and generator share it."
     )
+
+
+def _number(values: dict[str, Any]) -> str:
+    return "none" if values["value"] is None else f"{values['value']:,}"
 
 
 def _table(first: str, *others: str) -> Table:

@@ -11,7 +11,7 @@ from pathlib import Path
 from isthmus.bench.metrics import Metric
 from isthmus.bench.plan import Outcome
 from isthmus.bench.stand import Stand, Target, Tools, generate
-from isthmus.errors import Unavailable
+from isthmus.errors import BrokenInvariant, Unavailable
 
 
 @dataclass(slots=True)
@@ -23,6 +23,8 @@ class Measured:
     peer: list[Outcome] = field(default_factory=list)
     #: Turns that did not come to their end and were taken again: why.
     repeated: list[str] = field(default_factory=list)
+    #: Why there is no more of it than this.
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +49,34 @@ async def _measure(metric: Metric, options: Options) -> Measured:
     sides = [("isthmus", metric.ours, measured.ours)]
     if metric.peer:
         sides.append((metric.peer.name, metric.peer.stand, measured.peer))
-    async with AsyncExitStack() as kept:
-        if metric.is_kept:
-            options.tools.doing(f"{metric.name} starts")
-            target = await kept.enter_async_context(_standing(metric.ours, "kept", options))
-            sides[0] = ("isthmus", _as_it_stands(target), measured.ours)
-        rounds = 1 if metric.long_s else options.rounds
-        for number in range(1, rounds + 1):
-            for name, stand, outcomes in sides:
-                where = f"{metric.name}, round {number} of {rounds}: {name}"
-                outcome = await _turn_or_again(measured, stand, options, where)
-                outcomes.append(outcome)
-                values = ", ".join(
-                    f"{each.read(outcome):,.{each.digits}f} {each.unit}" for each in metric.figures
-                )
-                options.say(f"{where} {values}")
+    try:
+        async with AsyncExitStack() as kept:
+            if metric.is_kept:
+                options.tools.doing(f"{metric.name} starts")
+                target = await kept.enter_async_context(_standing(metric.ours, "kept", options))
+                sides[0] = ("isthmus", _as_it_stands(target), measured.ours)
+            await _take_turns(measured, sides, options)
+    except (Unavailable, BrokenInvariant) as error:
+        # What else was measured, and will be, is worth no less.
+        measured.error = str(error.args[0])
+        options.say(f"failed: {measured.error}")
     return measured
+
+
+async def _take_turns(
+    measured: Measured, sides: Sequence[tuple[str, Stand, list[Outcome]]], options: Options
+) -> None:
+    metric = measured.metric
+    rounds = 1 if metric.long_s else options.rounds
+    for number in range(1, rounds + 1):
+        for name, stand, outcomes in sides:
+            where = f"{metric.name}, round {number} of {rounds}: {name}"
+            outcome = await _turn_or_again(measured, stand, options, where)
+            outcomes.append(outcome)
+            values = ", ".join(
+                f"{each.read(outcome):,.{each.digits}f} {each.unit}" for each in metric.figures
+            )
+            options.say(f"{where} {values}")
 
 
 async def _turn_or_again(measured: Measured, stand: Stand, options: Options, where: str) -> Outcome:
@@ -83,8 +97,8 @@ async def _turn(metric: Metric, stand: Stand, options: Options, where: str) -> O
         async with _standing(stand, "turn", options) as target:
             options.tools.doing(f"{where} is measured for {seconds:g} s")
             outcome = await generate(target, metric.load, seconds, options.directory, options.tools)
-    except Unavailable as error:
-        raise Unavailable(f"{where}: {error.args[0]}", hint=error.hint) from error
+    except (Unavailable, BrokenInvariant) as error:
+        raise type(error)(f"{where}: {error.args[0]}", hint=error.hint) from error
     if not outcome.count:
         raise Unavailable(f"{where}: nothing was counted within {seconds:g} s")
     return outcome

@@ -41,6 +41,8 @@ class Target:
     sources: tuple[str, ...]
     #: Compares what clients were told with what the server says of itself.
     check: Callable[[Outcome], Awaitable[None]]
+    #: What the server warned of, for an error message.
+    complaints: Callable[[], str] = lambda: ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,11 @@ async def generate(
         await child.ended()
         if not outcome_file.exists():
             raise Unavailable(f"the generator failed{child.log_tail()}")
+        outcome = read_outcome(outcome_file)
+        await target.check(outcome)
+    except Unavailable as error:
+        reason = f"{error.args[0]}{target.complaints()}"
+        raise Unavailable(reason, hint=error.hint) from error
     finally:
         await child.stop()
-    outcome = read_outcome(outcome_file)
-    await target.check(outcome)
     return outcome
