@@ -12,7 +12,7 @@ import ipaddress
 import re
 import tomllib
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import tomli_w
@@ -45,6 +45,9 @@ class Listen(_Section, frozen=True, kw_only=True):
 
     host: str
     port: int
+    #: Of a listener for MQTT: ``aws``, as AWS IoT Core deviates from the standards, or
+    #: ``standard``.
+    dialect: Literal["aws", "standard"] = "aws"
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}"

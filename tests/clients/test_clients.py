@@ -247,11 +247,6 @@ async def test_the_end_of_a_connection_is_told_in_tls(gateway: Gateway) -> None:
     assert await asyncio.to_thread(connect_and_leave) == b""
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=TimeoutError,
-    reason="the gateway keeps a connection that was closed in TLS until its TCP ends",
-)
 async def test_the_end_of_a_connection_is_heard_in_tls(gateway: Gateway) -> None:
     def connect_and_close() -> None:
         with blocking(gateway.regions, GOODBYE_S) as wire:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import msgspec
@@ -46,6 +46,14 @@ def free_place(host: str) -> Listen:
     with socket.socket() as free:
         free.bind((host, 0))
         return Listen(host=host, port=free.getsockname()[1])
+
+
+def standard_gateway(regions: Regions) -> AbstractAsyncContextManager[Second]:
+    """One that speaks the standards where AWS IoT Core deviates from them."""
+    file = regions.system.region_dir(HOME) / "region.toml"
+    host = configs.load(file, RegionConfig).mqtt.host
+    place = msgspec.structs.replace(free_place(host), dialect="standard")
+    return second_gateway(regions, mqtt=place)
 
 
 @asynccontextmanager

@@ -20,7 +20,7 @@ from certificates import Strange
 from mqtt_wire import CLOSED, Wire
 from paho.mqtt.enums import CallbackAPIVersion
 from regions import HOME, OTHER, Regions, two_regions, until
-from second_gateway import second_gateway
+from second_gateway import second_gateway, standard_gateway
 
 from isthmus.local import bring_up
 from isthmus.wire import mqtt3, mqtt5
@@ -124,6 +124,24 @@ async def test_what_was_retained_is_there_after_the_gateway_and_the_services_wer
         await regions.kill_part(HOME, "gateway")
     await until("it is let in again", lambda: regions.admitted(HOME, name))
     assert await recalled(regions, HOME, name, topic) == [b"kept"]
+
+
+async def test_a_listener_of_the_standard_dialect_speaks_it(regions: Regions) -> None:
+    name = await regions.who_may("speaks-the-standard", "iot:*")
+    tls, hostname = regions.tls(regions.identity(name)), regions.system.hostname(HOME)
+    async with standard_gateway(regions) as gateway:
+        listen = gateway.config.mqtt
+        wire = await Wire.open(listen.host, listen.port, tls, hostname)
+        assert await wire.connect("", keep_alive_s=0) == 0
+        wire.send(mqtt3.Publish("standard/deep/a", b"kept", 1, retain=True, packet_id=1))
+        await wire.expect(mqtt3.Puback)
+        assert await wire.subscribe("standard/+/#", "standard/deep/a/#") == (0, 0)
+        # Each filter that matches recalls it, wildcards and the parent's level too.
+        recalled = [await wire.expect(mqtt3.Publish), await wire.expect(mqtt3.Publish)]
+        assert recalled == [mqtt3.Publish("standard/deep/a", b"kept", retain=True)] * 2
+        wire.send(mqtt3.Publish("standard/deep/a", b"live"))
+        assert await wire.expect(mqtt3.Publish) == mqtt3.Publish("standard/deep/a", b"live")
+        await wire.abort()
 
 
 async def test_a_will_may_be_retained(regions: Regions) -> None:

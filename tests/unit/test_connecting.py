@@ -9,14 +9,13 @@ from mqtt_sessions import Rights, sent
 
 from isthmus.core import connecting
 from isthmus.core.connecting import (
-    CLIENT_PACKET_MIN_BYTES,
     Refusal,
     accept,
     authorize_connect,
     begin,
     check_connect,
-    keep_alive_limit_s,
 )
+from isthmus.core.dialect import AWS
 from isthmus.core.session import OUTGOING_IN_FLIGHT_MAX
 from isthmus.errors import MalformedPacket
 from isthmus.wire import mqtt3, mqtt5, packets
@@ -121,11 +120,11 @@ def test_extended_authentication_is_refused_by_its_name():
 
 
 def test_a_client_that_takes_hardly_any_bytes_is_refused_and_any_other_can_read_its_connack():
-    asked = ConnectProperties(max_packet_bytes=CLIENT_PACKET_MIN_BYTES - 1)
+    asked = ConnectProperties(max_packet_bytes=AWS.client_packet_min_bytes - 1)
     assert told(check(level=LEVEL_5, properties=asked), LEVEL_5).return_code == 0x97
-    asked = asked._replace(max_packet_bytes=CLIENT_PACKET_MIN_BYTES)
+    asked = asked._replace(max_packet_bytes=AWS.client_packet_min_bytes)
     found = check("x" * 128, level=LEVEL_5, properties=asked)
-    assert len(accept(found, is_assigned=True)) <= CLIENT_PACKET_MIN_BYTES
+    assert len(accept(found, is_assigned=True)) <= AWS.client_packet_min_bytes
 
 
 @LEVELS
@@ -234,7 +233,7 @@ def test_a_connack_of_3_1_1_is_what_it_always_was():
     ],
 )
 def test_keep_alive_is_bounded_as_on_aws_and_mqtt_5_is_told(asked_s, limit_s, told_s):
-    assert keep_alive_limit_s(asked_s) == limit_s
+    assert AWS.keep_alive_limit_s(asked_s) == limit_s
     connect = Connect("car-1", keep_alive_s=asked_s, level=LEVEL_5)
     assert begin(connect, Rights()).keep_alive_s == limit_s
     assert granted(connect).server_keep_alive_s == told_s

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from mqtt_sessions import Rights, sent, session
 
 from isthmus.core import session as sessions
+from isthmus.core.dialect import AWS
 from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     OUTGOING_QUEUED_MAX,
     OUTGOING_QUEUED_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
-    SUBSCRIPTIONS_MAX,
     Close,
     Granted,
     Join,
@@ -169,7 +169,7 @@ def test_one_subscribe_carries_eight_filters_and_one_client_fifty():
     assert sent(answer.data)[0].codes == (1,) * 8 + (packets.SUBSCRIPTION_REFUSED,) * 2
     for number in range(100, 200):
         each.handle(packets.Subscribe(2, (Filter(f"f{number}", 1),)))
-    assert len(each.subscriptions) == SUBSCRIPTIONS_MAX
+    assert len(each.subscriptions) == AWS.subscriptions_max
     # One that is there already may be changed even so.
     *changes, _, _ = each.handle(packets.Subscribe(3, (Filter("f0", 0),)))
     assert changes == [Leave("f0", Granted(1)), Join("f0", Granted(0))]

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from mqtt_sessions import Rights, said, sent
 from mqtt_sessions import session as any_session
 
+from isthmus.core.dialect import AWS
 from isthmus.core.session import (
     CONTENT_TYPE_MAX_BYTES,
     CORRELATION_MAX_BYTES,
     EXPIRY_MAX_S,
-    FILTERS_PER_SUBSCRIBE_MAX,
     IDENTITY_MAX_BYTES,
     IDENTITY_PROPERTY,
     OUTGOING_IN_FLIGHT_MAX,
@@ -20,7 +20,6 @@ from isthmus.core.session import (
     OUTGOING_QUEUED_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     RECEIVE_MAX,
-    SUBSCRIPTIONS_MAX,
     USER_PROPERTIES_MAX_BYTES,
     Close,
     Granted,
@@ -214,10 +213,10 @@ def test_a_filter_that_is_refused_says_why_and_the_others_hold(topic_filter, cod
 
 def test_too_many_filters_are_a_quota():
     each = session()
-    filters = tuple(Filter(f"f{n}") for n in range(FILTERS_PER_SUBSCRIBE_MAX + 1))
+    filters = tuple(Filter(f"f{n}") for n in range(AWS.filters_per_subscribe_max + 1))
     (answer,) = said(each.handle(packets.Subscribe(1, filters)))
-    assert answer.codes == (0,) * FILTERS_PER_SUBSCRIBE_MAX + (ReasonCode.QUOTA_EXCEEDED,)
-    for number in range(SUBSCRIPTIONS_MAX + 1):
+    assert answer.codes == (0,) * AWS.filters_per_subscribe_max + (ReasonCode.QUOTA_EXCEEDED,)
+    for number in range(AWS.subscriptions_max + 1):
         (answer,) = said(each.handle(packets.Subscribe(1, (Filter(f"f{number}"),))))
     assert answer.codes == (ReasonCode.QUOTA_EXCEEDED,)
     # A new one is one too many; one that is there may be changed.

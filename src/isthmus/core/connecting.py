@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from isthmus.core.dialect import AWS, Dialect
 from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     RECEIVE_MAX,
@@ -18,20 +19,16 @@ from isthmus.core.session import (
     refuse_properties,
 )
 from isthmus.errors import MalformedPacket
-from isthmus.wire import packets, topics
+from isthmus.wire import packets
 from isthmus.wire.mqtt import CODECS
 from isthmus.wire.properties import ConnackProperties, ConnectProperties
 from isthmus.wire.reason_codes import ReasonCode
 
-KEEP_ALIVE_MIN_S = 30
-KEEP_ALIVE_MAX_S = 1200
 CLIENT_ID_MAX_BYTES = 128
 #: Topic aliases that a client may use towards us.
 TOPIC_ALIAS_MAX = 8
 #: What a client of MQTT 5 may send us in one packet: the payload and its properties.
 PACKET_MAX_BYTES = 146 * 1024
-#: The least that a client must take in one packet, AWS IoT Core's bound: every CONNACK fits.
-CLIENT_PACKET_MIN_BYTES = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,46 +43,53 @@ class Refusal:
         return CODECS[level].encode(packets.Connack(False, self.code))
 
 
-def check_connect(packet: packets.Packet, assigned_id: str) -> packets.Connect | Refusal:
+def check_connect(
+    packet: packets.Packet, assigned_id: str, dialect: Dialect = AWS
+) -> packets.Connect | Refusal:
     """Check the first packet by itself; raises MalformedPacket if it is not a CONNECT.
 
-    ``assigned_id`` is given to a client of MQTT 5 that brings no name [MQTT-3.1.3-6].
+    ``assigned_id`` is given to a client of MQTT 5 that brings no name [MQTT-3.1.3-6], and in the
+    standard dialect to one of 3.1.1 with a clean session, whose standard has the same rule.
     """
     if not isinstance(packet, packets.Connect):
         raise MalformedPacket(f"the first packet is {type(packet).__name__}, not Connect")
     client_id = packet.client_id
-    if not client_id and packet.level == packets.LEVEL_5:
+    is_named = packet.level == packets.LEVEL_5 or (
+        dialect.names_the_nameless and packet.clean_session
+    )
+    if not client_id and is_named:
         client_id = assigned_id
     if not client_id or len(client_id.encode()) > CLIENT_ID_MAX_BYTES or client_id[0] == "$":
         reason = "a client id of 1 to 128 bytes, not beginning in $"
         return Refusal(ReasonCode.CLIENT_IDENTIFIER_NOT_VALID, reason)
-    refused = _refuse_asked(packet.properties) if packet.properties else None
+    refused = _refuse_asked(packet.properties, dialect) if packet.properties else None
     if refused:
         return refused
     will = packet.will
-    if will and (refused := _refuse_will(will)):
+    if will and (refused := _refuse_will(will, dialect)):
         return refused
     if will and will.properties:
         will = replace(will, properties=clamped(will.properties))
     return replace(packet, client_id=client_id, will=will)
 
 
-def _refuse_asked(asked: ConnectProperties) -> Refusal | None:
+def _refuse_asked(asked: ConnectProperties, dialect: Dialect) -> Refusal | None:
     if asked.authentication_method is not None:
         # Section 4.12: a server that does not know a method says so by this code.
         reason = "extended authentication is not supported"
         return Refusal(ReasonCode.BAD_AUTHENTICATION_METHOD, reason)
-    if asked.max_packet_bytes is not None and asked.max_packet_bytes < CLIENT_PACKET_MIN_BYTES:
-        reason = f"a maximum packet size below {CLIENT_PACKET_MIN_BYTES} bytes"
+    least = dialect.client_packet_min_bytes
+    if asked.max_packet_bytes is not None and asked.max_packet_bytes < least:
+        reason = f"a maximum packet size below {least} bytes"
         return Refusal(ReasonCode.QUOTA_EXCEEDED, reason)
     return None
 
 
-def _refuse_will(will: packets.Will) -> Refusal | None:
+def _refuse_will(will: packets.Will, dialect: Dialect) -> Refusal | None:
     """It is published later without being looked at again."""
     if will.qos > 1:
         return Refusal(ReasonCode.QOS_NOT_SUPPORTED, "a will may not be of QoS 2")
-    if will.topic[0] == "$" or not topics.within_aws_limits(will.topic):
+    if dialect.is_reserved(will.topic) or not dialect.takes_topic(will.topic):
         reason = "the will's topic is reserved, too long or too deep"
         return Refusal(ReasonCode.TOPIC_NAME_INVALID, reason)
     found = refuse_properties(will.properties) if will.properties else None
@@ -100,16 +104,6 @@ def authorize_connect(packet: packets.Connect, permissions: Permissions) -> Refu
     return None if allowed else Refusal(ReasonCode.NOT_AUTHORIZED, reason)
 
 
-def bounded_keep_alive_s(asked_s: int) -> int:
-    """What AWS IoT Core makes of a keep-alive: 30 to 1200 s, and 1200 for none."""
-    return min(max(asked_s, KEEP_ALIVE_MIN_S), KEEP_ALIVE_MAX_S) if asked_s else KEEP_ALIVE_MAX_S
-
-
-def keep_alive_limit_s(asked_s: int) -> float:
-    """Seconds of silence after which the connection is closed: 1.5 times."""
-    return 1.5 * bounded_keep_alive_s(asked_s)
-
-
 def session_expiry_s(packet: packets.Connect, most_s: int) -> int:
     """How long the session outlives its connection: 3.1.1 has a flag for it, and no time."""
     if packet.level == packets.LEVEL_3:
@@ -118,27 +112,38 @@ def session_expiry_s(packet: packets.Connect, most_s: int) -> int:
     return min(asked.session_expiry_s, most_s)
 
 
-def begin(packet: packets.Connect, permissions: Permissions, expiry_max_s: int = 0) -> Session:
+def begin(
+    packet: packets.Connect,
+    permissions: Permissions,
+    expiry_max_s: int = 0,
+    dialect: Dialect = AWS,
+) -> Session:
     """The session of an accepted CONNECT; ``expiry_max_s`` is the most that it may outlive it."""
     asked = packet.properties or ConnectProperties()
     return Session(
         packet.client_id,
         permissions,
-        keep_alive_limit_s(packet.keep_alive_s),
+        dialect.keep_alive_limit_s(packet.keep_alive_s),
         packet.will,
         packet.level,
         min(asked.receive_max, OUTGOING_IN_FLIGHT_MAX),
         asked.max_packet_bytes,
         session_expiry_s(packet, expiry_max_s),
         expiry_max_s,
+        dialect,
     )
 
 
 def accept(
-    packet: packets.Connect, *, is_assigned: bool, is_present: bool = False, expiry_s: int = 0
+    packet: packets.Connect,
+    *,
+    is_assigned: bool,
+    is_present: bool = False,
+    expiry_s: int = 0,
+    dialect: Dialect = AWS,
 ) -> bytes:
     """The CONNACK that grants what is there, and names what is not; 3.1.1 has room for neither."""
-    keep_alive_s = bounded_keep_alive_s(packet.keep_alive_s)
+    keep_alive_s = dialect.bounded_keep_alive_s(packet.keep_alive_s)
     granted = ConnackProperties(
         session_expiry_s=expiry_s,
         receive_max=RECEIVE_MAX,

@@ -20,14 +20,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from isthmus.core.dialect import AWS, Dialect
 from isthmus.core.place import Owed
-from isthmus.wire import packets, topics
+from isthmus.wire import packets
 from isthmus.wire.mqtt import CODECS, Codec
 from isthmus.wire.properties import PublishProperties, size_of
 from isthmus.wire.reason_codes import ReasonCode
 
-SUBSCRIPTIONS_MAX = 50
-FILTERS_PER_SUBSCRIBE_MAX = 8
 PAYLOAD_MAX_BYTES = 128 * 1024
 #: AWS IoT Core's bounds: of all names and values together, of the correlation data, and of the
 #: content type; and of the message expiry, which is brought within 1 s and this.
@@ -163,6 +162,7 @@ class Session:
     expiry_s: int = 0
     #: The most that is granted of what a client asks for in DISCONNECT.
     expiry_max_s: int = 0
+    dialect: Dialect = AWS
     subscriptions: dict[str, Granted] = field(default_factory=dict)
     _owed: deque[Ticket] = field(default_factory=deque)
     #: By packet id: where each stands in the bus, or None where that is nobody's business.
@@ -259,10 +259,10 @@ class Session:
         return self._refuse_topic(packet)
 
     def _refuse_topic(self, packet: packets.Publish) -> _Refused | None:
-        if not topics.within_aws_limits(packet.topic):
+        if not self.dialect.takes_topic(packet.topic):
             reason = "the topic is too long or too deep"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
-        if packet.topic[0] == "$":
+        if self.dialect.is_reserved(packet.topic):
             reason = f"{packet.topic[:80]!r} is reserved"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
         allowed, reason = may_publish(self.permissions, packet.topic, retain=packet.retain)
@@ -308,15 +308,15 @@ class Session:
     def _refuse_filter(self, number: int, topic_filter: str) -> int:
         """Why a filter is not granted, or 0; MQTT 3.1.1 has one code for all of it."""
         is_new = topic_filter not in self.subscriptions
-        if number >= FILTERS_PER_SUBSCRIBE_MAX:
+        if number >= self.dialect.filters_per_subscribe_max:
             return ReasonCode.QUOTA_EXCEEDED
-        if is_new and len(self.subscriptions) >= SUBSCRIPTIONS_MAX:
+        if is_new and len(self.subscriptions) >= self.dialect.subscriptions_max:
             return ReasonCode.QUOTA_EXCEEDED
         if topic_filter.startswith(SHARED_PREFIX):
             # Section 3.9.3 has this code, so that the other filters hold; 3.2.2.3.13 would let us
             # end the connection for it.
             return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        if topic_filter.startswith("$") or not topics.within_aws_limits(topic_filter):
+        if self.dialect.is_reserved(topic_filter) or not self.dialect.takes_topic(topic_filter):
             return ReasonCode.TOPIC_FILTER_INVALID
         allowed, _ = self.permissions.allows("iot:Subscribe", f"topicfilter/{topic_filter}")
         return 0 if allowed else ReasonCode.NOT_AUTHORIZED

@@ -21,6 +21,7 @@ from isthmus.core.connecting import (
     accept,
     check_connect,
 )
+from isthmus.core.dialect import AWS, Dialect
 from isthmus.core.session import (
     Close,
     Join,
@@ -56,8 +57,9 @@ OWED_MAX = 100
 class Connection(asyncio.Protocol):
     """A client, from accept to close."""
 
-    def __init__(self, gateway: Gateway, stream: Stream) -> None:
+    def __init__(self, gateway: Gateway, stream: Stream, dialect: Dialect = AWS) -> None:
         self._gateway = gateway
+        self.dialect = dialect
         self._stream = stream
         self._decoder = mqtt.ServerDecoder(PACKET_MAX_BYTES, topic_alias_max=TOPIC_ALIAS_MAX)
         self._transport: asyncio.Transport | None = None
@@ -146,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def _connect(self, packet: Packet) -> None:
         assigned_id = f"assigned-{secrets.token_hex(16)}"
-        connect = check_connect(packet, assigned_id)
+        connect = check_connect(packet, assigned_id, self.dialect)
         if isinstance(connect, Refusal):
             self._refuse(connect)
             return
@@ -172,6 +174,7 @@ class Connection(asyncio.Protocol):
                 is_assigned=is_assigned,
                 is_present=is_present,
                 expiry_s=session.expiry_s,
+                dialect=self.dialect,
             )
         )
         self._gateway.sessions.went_on(self)

@@ -21,11 +21,12 @@ from isthmus.adapters.nats.follow import Entry, follow
 from isthmus.clock import now_ms
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Message, batch_id
+from isthmus.core.dialect import DIALECTS
 from isthmus.core.place import Owed, Place, Places
 from isthmus.core.session import Granted
 from isthmus.errors import InputError, Unavailable
 from isthmus.wire.packets import Publish
-from isthmus.wire.topics import TopicTree, matches
+from isthmus.wire.topics import Dialect, TopicTree, matches
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -36,8 +37,44 @@ RETRY_S = 0.1
 #: Between two looks at where the streams end that are not followed.
 ENDS_S = 1.0
 
-#: A client's subscription, as the tree holds it.
+#: A client's subscription, as a tree holds it.
 Subscriber = tuple["Connection", Granted]
+
+
+class Subscribers:
+    """Who subscribes to what, each in the dialect of its session."""
+
+    def __init__(self) -> None:
+        self._trees: dict[Dialect, TopicTree[Subscriber]] = {
+            name: TopicTree(dialect=name) for name in DIALECTS
+        }
+
+    def add(self, topic_filter: str, connection: Connection, granted: Granted) -> None:
+        self._tree(connection).add(topic_filter, (connection, granted))
+
+    def remove(self, topic_filter: str, connection: Connection, granted: Granted) -> None:
+        self._tree(connection).remove(topic_filter, (connection, granted))
+
+    def _tree(self, connection: Connection) -> TopicTree[Subscriber]:
+        return self._trees[connection.dialect.name]
+
+    def __bool__(self) -> bool:
+        return any(self._trees.values())
+
+    def of(self, topic: str, publisher: str) -> dict[Connection, Granted]:
+        """Who gets a message, and how.
+
+        A client whose filters overlap gets one copy, at the highest QoS it asked for.
+        """
+        found: dict[Connection, Granted] = {}
+        for tree in self._trees.values():
+            for connection, granted in tree.match(topic) if tree else ():
+                session = connection.session
+                # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
+                is_own = session is not None and session.client_id == publisher
+                if not (granted.no_local and is_own):
+                    found[connection] = max(granted, found.get(connection, granted))
+        return found
 
 
 class Delivery:
@@ -55,7 +92,7 @@ class Delivery:
         self._region = region
         self._everywhere = tuple(everywhere)
         self._take_items = take_items
-        self._subscribers: TopicTree[Subscriber] = TopicTree()
+        self._subscribers = Subscribers()
         #: Followed, and up to where everything was delivered.
         self.places: Places = {}
         self.origins = (region, *peers)
@@ -66,10 +103,10 @@ class Delivery:
         self._known = asyncio.Event()
 
     def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.add(topic_filter, (connection, granted))
+        self._subscribers.add(topic_filter, connection, granted)
 
     def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.remove(topic_filter, (connection, granted))
+        self._subscribers.remove(topic_filter, connection, granted)
 
     def sent(self, batch: Batch) -> None:
         """A batch of ours is on its way to the stream."""
@@ -148,9 +185,7 @@ class Delivery:
             if is_remote and not self._is_everywhere(message.topic):
                 continue
             publisher = batch.sources[message.source].client
-            for connection, granted in receivers(
-                self._subscribers, message.topic, publisher
-            ).items():
+            for connection, granted in self._subscribers.of(message.topic, publisher).items():
                 session = connection.session
                 # Who is behind is given this later, after what it missed.
                 if session is not None and origin not in connection.behind:
@@ -161,23 +196,6 @@ class Delivery:
 
     def _is_everywhere(self, topic: str) -> bool:
         return any(matches(each, topic) for each in self._everywhere)
-
-
-def receivers(
-    subscribers: TopicTree[Subscriber], topic: str, publisher: str
-) -> dict[Connection, Granted]:
-    """Who gets a message, and how.
-
-    A client whose filters overlap gets one copy, at the highest QoS it asked for.
-    """
-    found: dict[Connection, Granted] = {}
-    for connection, granted in subscribers.match(topic):
-        session = connection.session
-        # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
-        if granted.no_local and session is not None and session.client_id == publisher:
-            continue
-        found[connection] = max(granted, found.get(connection, granted))
-    return found
 
 
 def copy_of(message: Message, granted: Granted) -> Publish:

@@ -26,6 +26,7 @@ from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
 from isthmus.core.connecting import Refusal, authorize_connect, begin
+from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.promises import Promise
@@ -43,6 +44,7 @@ from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
 from isthmus.wire.reason_codes import ReasonCode
+from isthmus.wire.topics import matches
 
 _log = logging.getLogger(__name__)
 
@@ -63,6 +65,9 @@ class Gateway:
         self.id = secrets.token_hex(4)
         self._client = client
         self._log_view = LogView()
+        #: For filters with wildcards, which only the standard dialect gives what is retained.
+        self._retained_topics: set[str] = set()
+        self._log_view.watch(RETAINED, self._note_retained)
         self._permissions = Permissions(
             config.account_id, config.arn_regions, self._log_view.view, _note_unreadable
         )
@@ -179,7 +184,8 @@ class Gateway:
         self._clients[connect.client_id] = connection
         self._connected[connect.client_id] = connection.admitted = (now_ms(), secrets.token_hex(4))
         self._principals.setdefault(principal, set()).add(connection)
-        return begin(connect, permissions, self.config.session_expiry_max_s)
+        expiry_max_s = self.config.session_expiry_max_s
+        return begin(connect, permissions, expiry_max_s, connection.dialect)
 
     def _changed(self, principals: set[str]) -> None:
         """The log has brought news: of whose rights, and how far."""
@@ -274,14 +280,24 @@ class Gateway:
                 self._log_view.join(carried.read(raw))
 
     def recall(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        """Deliver what is retained: on AWS IoT Core only to a filter that is the topic itself."""
-        found = retained(self._log_view.view.get(RETAINED, topic_filter))
-        session = connection.session
-        if found is None or session is None:
-            return
-        message = found.publish(topic_filter)
-        copy = message._replace(qos=min(message.qos, granted.qos))
-        connection.perform(session.deliver(copy, found.at_ms, now_ms()))
+        """Deliver what is retained for a filter."""
+        topics = [topic_filter]
+        if connection.dialect.recalls_by_wildcard:
+            known = self._retained_topics
+            topics = [each for each in known if matches(topic_filter, each, dialect="standard")]
+        session, now = connection.session, now_ms()
+        for topic in topics:
+            found = retained(self._log_view.view.get(RETAINED, topic))
+            if found is not None and session is not None:
+                message = found.publish(topic)
+                copy = message._replace(qos=min(message.qos, granted.qos))
+                connection.perform(session.deliver(copy, found.at_ms, now))
+
+    def _note_retained(self, item: Item) -> None:
+        if retained(item) is None:
+            self._retained_topics.discard(item.key)
+        else:
+            self._retained_topics.add(item.key)
 
     # What the region and the peers say
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable, Iterator
 
 from isthmus.config import Listen, RegionConfig
+from isthmus.core.dialect import DIALECTS, Dialect
 from isthmus.gateway.renewal import Renewed
 from isthmus.gateway.stream import Ended, PlainStream, Stream
 from isthmus.gateway.tls import HTTP, MQTT, TlsStream, contexts
@@ -17,7 +18,7 @@ BACKLOG = 4_096
 SHARE_PORTS = hasattr(socket, "SO_REUSEPORT")
 
 #: Makes the protocol of an accepted connection over its stream.
-MakeConnection = Callable[[Stream], asyncio.Protocol]
+MakeConnection = Callable[[Stream, Dialect], asyncio.Protocol]
 
 
 class _ByAlpn:
@@ -89,7 +90,7 @@ class Listeners:
     ) -> None:
         self._servers.append(
             await asyncio.get_running_loop().create_server(
-                lambda: connection(stream()),
+                lambda: connection(stream(), DIALECTS[listen.dialect]),
                 listen.host,
                 listen.port,
                 reuse_port=SHARE_PORTS,

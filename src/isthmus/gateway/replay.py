@@ -25,8 +25,7 @@ from isthmus.core.place import Place
 from isthmus.core.returning import Returning
 from isthmus.core.session import Granted
 from isthmus.errors import InputError, StreamRewound, Unavailable
-from isthmus.gateway.delivery import Delivery, Subscriber, copy_of, end_of, receivers
-from isthmus.wire.topics import TopicTree
+from isthmus.gateway.delivery import Delivery, Subscribers, copy_of, end_of
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -129,18 +128,18 @@ class Replay:
         if self._is_reached(origin, end, takers):
             return
         reading = self._behind(origin, takers)
-        tree: TopicTree[Subscriber] = TopicTree()
+        subscribers = Subscribers()
         for connection, returning in reading.items():
             for topic_filter, granted in returning.session.subscriptions.items():
                 if granted.qos:
-                    tree.add(topic_filter, (connection, granted))
+                    subscribers.add(topic_filter, connection, granted)
         start = min(returning.after[origin] for returning in reading.values())
         async with aclosing(follow(self._client, streams.bus(origin), start)) as lists:
             async for entries in lists:
                 for entry in entries:
                     if entry.sequence > self._delivery.places.get(origin, end).sequence:
                         break
-                    self._give(origin, entry, tree, reading)
+                    self._give(origin, entry, subscribers, reading)
                 # Not a moment later: from here on the same messages come live.
                 if self._is_reached(origin, end, takers):
                     return
@@ -164,7 +163,7 @@ class Replay:
         self,
         origin: str,
         entry: Entry,
-        tree: TopicTree[Subscriber],
+        subscribers: Subscribers,
         reading: dict[Connection, Returning],
     ) -> None:
         """Give one batch to everybody who has not had it."""
@@ -179,7 +178,7 @@ class Replay:
             if not message.qos or batch is None:
                 continue
             publisher = batch.sources[message.source].client
-            for connection, granted in receivers(tree, message.topic, publisher).items():
+            for connection, granted in subscribers.of(message.topic, publisher).items():
                 returning = wanting.get(connection)
                 owed = returning and returning.take(origin, entry.sequence, entry.id, at)
                 if returning and owed:

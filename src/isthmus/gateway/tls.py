@@ -173,8 +173,11 @@ class TlsStream:
         try:
             while True:
                 chunks.append(self._connection.recv(READ_BYTES))
-        except (SSL.WantReadError, SSL.ZeroReturnError):
+        except SSL.WantReadError:
             pass
+        except SSL.ZeroReturnError:
+            # Not a goodbye in MQTT's words: its will is published.
+            self.ended = Ended("the client ended TLS")
         except SSL.Error as error:
             self._break(error)
         return b"".join(chunks), answer + self._pending()
