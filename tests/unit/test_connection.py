@@ -10,7 +10,8 @@ import pytest
 from mqtt_sessions import Rights, sent
 
 from isthmus.core.connecting import begin
-from isthmus.gateway.connection import Connection
+from isthmus.core.session import Store, Ticket
+from isthmus.gateway.connection import OWED_MAX, Connection
 from isthmus.gateway.stream import Ended
 from isthmus.wire import mqtt3
 
@@ -42,6 +43,13 @@ class Transport:
     def __init__(self) -> None:
         self.written: list[bytes] = []
         self.closed = ""
+        self.is_paused = False
+
+    def pause_reading(self) -> None:
+        self.is_paused = True
+
+    def resume_reading(self) -> None:
+        self.is_paused = False
 
     def write(self, data: bytes) -> None:
         self.written.append(data)
@@ -54,12 +62,6 @@ class Transport:
 
     def get_extra_info(self, _: str) -> Any:
         return ("127.0.0.1", 1)
-
-    def pause_reading(self) -> None:
-        pass
-
-    def resume_reading(self) -> None:
-        pass
 
     def set_write_buffer_limits(self, **_: int) -> None:
         pass
@@ -74,12 +76,13 @@ class Opened:
         self.begin: Callable[[], None] = lambda: None
         self.stream, self.transport = Reversed(), Transport()
         self.stored: list[Any] = []
+        self.owed: list[Ticket] = []
         gateway: Any = SimpleNamespace(
             now_s=lambda: self.now_s,
             notice_pause=lambda: False,
             opened=lambda _: None,
             admit=lambda _, connect: begin(connect, Rights()),
-            store=lambda _, action: self.stored.append(action.publish.payload),
+            store=self._store,
             sessions=SimpleNamespace(begin=self._begins, went_on=lambda _: None),
         )
         self._begins_later = begins_later
@@ -94,6 +97,11 @@ class Opened:
             self.begin = lambda: begun(False)
         else:
             begun(False)
+
+    def _store(self, _: Any, action: Store) -> None:
+        self.stored.append(action.publish.payload)
+        if action.ticket:
+            self.owed.append(action.ticket)
 
     def says(self, *found: mqtt3.Packet) -> None:
         self.connection.data_received(b"".join(mqtt3.encode(each) for each in found)[::-1])
@@ -173,3 +181,19 @@ async def test_every_other_end_before_connack_is_the_end() -> None:
     opened.begin()
     assert opened.stored == []
     assert opened.session.will is not None
+
+
+async def test_no_more_is_in_doubt_than_may_be_however_much_comes_at_once() -> None:
+    opened = Opened()
+    numbers = range(1, 2 * OWED_MAX + 51)
+    opened.says(*(mqtt3.Publish("t", b"%d" % n, 1, packet_id=n) for n in numbers))
+    assert len(opened.stored) == OWED_MAX
+    assert opened.transport.is_paused
+    while opened.owed:
+        tickets, opened.owed = opened.owed[:30], opened.owed[30:]
+        opened.connection.kept(tickets)
+        assert len(opened.owed) + len(tickets) <= 2 * OWED_MAX
+        assert opened.session.owed <= OWED_MAX
+    assert opened.stored == [b"%d" % n for n in numbers]
+    assert [each.packet_id for each in opened.heard()[1:]] == list(numbers)
+    assert not opened.transport.is_paused

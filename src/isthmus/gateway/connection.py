@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -36,7 +37,7 @@ from isthmus.core.session import (
 from isthmus.errors import MalformedPacket
 from isthmus.gateway.stream import Ended, Stream
 from isthmus.wire import mqtt
-from isthmus.wire.packets import Connect, Disconnect, Packet
+from isthmus.wire.packets import LEVEL_3, Connect, Disconnect, Packet
 from isthmus.wire.reason_codes import ReasonCode
 
 if TYPE_CHECKING:
@@ -71,8 +72,10 @@ class Connection(asyncio.Protocol):
         self.admitted = (0, "")
         #: Origins whose messages it is not given live, as it is given earlier ones first.
         self.behind: set[str] = set()
-        #: What came before CONNACK could be sent.
-        self._early: list[Packet] | None = None
+        #: CONNACK waits for its promise.
+        self._is_beginning = False
+        #: What was read and is not handled yet: bounded by what is read at once.
+        self._held_back: deque[Packet] = deque()
         self.opened_s = self.heard_s = gateway.now_s()
         #: When the newest bytes were read, in milliseconds since 1970.
         self.read_ms = 0
@@ -123,8 +126,8 @@ class Connection(asyncio.Protocol):
 
     def _end(self, ended: Ended) -> None:
         if ended.is_goodbye and self.session is not None and self._transport is not None:
-            if self._early is not None:
-                self._early.append(Disconnect())
+            if self._held_back or self._must_wait():
+                self._held_back.append(Disconnect())
                 return
             self.perform(self.session.handle(Disconnect(), now_ms()))
         self.close(ended.reason)
@@ -133,17 +136,41 @@ class Connection(asyncio.Protocol):
 
     def _receive(self, plaintext: bytes) -> None:
         now = self.read_ms = now_ms()
-        for packet in self._decoder.feed(plaintext):
+        packets = self._decoder.feed(plaintext)
+        if self._held_back:
+            self._held_back.extend(packets)
+            return
+        for packet in packets:
             if self._transport is None:
                 return
             if self.session is None:
                 self._connect(packet)
-            elif self._early is not None:
-                self._early.append(packet)
+            elif self._must_wait():
+                self._held_back.append(packet)
             else:
                 self.perform(self.session.handle(packet, now))
         if self.behind:
             self._gateway.sessions.has_room(self)
+        self.check_owed()
+
+    def _must_wait(self) -> bool:
+        """Whether nothing more of this client may be handled now.
+
+        No connection has more than so many messages in doubt: by that the lake tells what may be a
+        repeat. A client of MQTT 5 knows the limit, and is told when it passes it.
+        """
+        session = self.session
+        assert session is not None
+        is_full = session.owed >= OWED_MAX and session.level == LEVEL_3
+        return is_full or self._is_beginning
+
+    def _go_on(self) -> None:
+        """Handle what was held back, as far as it may be."""
+        now = self.read_ms
+        while self._held_back and self.session is not None and self._transport is not None:
+            if self._must_wait():
+                break
+            self.perform(self.session.handle(self._held_back.popleft(), now))
         self.check_owed()
 
     def _connect(self, packet: Packet) -> None:
@@ -159,13 +186,13 @@ class Connection(asyncio.Protocol):
         self.session = accepted
         self.source = Source(secrets.token_hex(8), accepted.client_id, self.principal)
         is_assigned = connect.client_id == assigned_id
-        self._early = []
+        self._is_beginning = True
         begun = partial(self._begun, connect, is_assigned=is_assigned)
         self._gateway.sessions.begin(self, connect, begun)
 
     def _begun(self, connect: Connect, is_present: bool, *, is_assigned: bool) -> None:
         """The session is what CONNACK says that it is."""
-        session, early, self._early = self.session, self._early or (), None
+        session, self._is_beginning = self.session, False
         if session is None or self._transport is None:
             return
         self._send(
@@ -178,11 +205,7 @@ class Connection(asyncio.Protocol):
             )
         )
         self._gateway.sessions.went_on(self)
-        now = now_ms()
-        for packet in early:
-            if self._transport is not None:
-                self.perform(session.handle(packet, now))
-        self.check_owed()
+        self._go_on()
 
     def _refuse(self, refusal: Refusal) -> None:
         self._send(refusal.answer(self._decoder.level))
@@ -190,7 +213,7 @@ class Connection(asyncio.Protocol):
 
     def _refuse_malformed(self, error: MalformedPacket) -> None:
         # Until CONNACK was sent it is CONNACK that says why.
-        accepted = self.session is not None and self._early is None
+        accepted = self.session is not None and not self._is_beginning
         self._send(mqtt.farewell(error, level=self._decoder.level, accepted=accepted))
         self.close(f"malformed packet: {error}")
 
@@ -227,13 +250,16 @@ class Connection(asyncio.Protocol):
         answers = self.session.answers()
         if answers:
             self._send(answers)
-        self.check_owed()
+        if self._held_back:
+            self._go_on()
+        else:
+            self.check_owed()
 
     def check_owed(self) -> None:
         """Read on, or wait, by how many PUBACKs are owed."""
         if self._transport is None or self.session is None:
             return
-        may_read = self.session.owed < OWED_MAX and self._early is None
+        may_read = self.session.owed < OWED_MAX and not self._is_beginning and not self._held_back
         if may_read != self._reading:
             self._reading = may_read
             if may_read:
