@@ -42,7 +42,7 @@ class JsonLines(logging.Formatter):
 
 
 #: New objects between two looks for cycles, and how often older ones are looked at too.
-GC_THRESHOLDS = (50_000, 20, 50)
+GC_THRESHOLDS = (50_000, 20, 200)
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,6 +16,7 @@ from second_gateway import Second, second_gateway
 
 from isthmus.core import sessions
 from isthmus.core.sessions import SESSION
+from isthmus.tasks import end
 from isthmus.wire import mqtt3, mqtt5
 from isthmus.wire.packets import Publish
 from isthmus.wire.properties import ConnectProperties, DisconnectProperties
@@ -266,3 +270,63 @@ async def test_in_mqtt_5_a_session_lasts_as_long_as_is_granted(regions: Regions)
     wire, answer = await connected(clean_session=False)
     assert answer.session_present
     await wire.abort()
+
+
+@pytest.mark.nightly
+@pytest.mark.timeout(600)
+async def test_twenty_killed_gateways_lose_nothing_and_keep_every_session(
+    regions: Regions,
+) -> None:
+    devices = [await listener(regions, f"sees-twenty-killed-{number}") for number in range(3)]
+    senders = [await regions.who_may(f"sends-{each.name}", "iot:*") for each in devices]
+    for each in devices:
+        each.filter = regions.topic(f"sends-{each.name}")
+        await each.subscribed()
+
+    async def listen(device: Listener, found: list[bytes]) -> None:
+        """Be connected whenever the gateway lets it in, until cancelled."""
+        while True:
+            with contextlib.suppress(OSError, AssertionError):
+                async with device.connected() as wire:
+                    while isinstance(message := await wire.next(), Publish):
+                        found.append(message.payload)
+                        wire.send(mqtt3.Puback(message.packet_id))
+            await asyncio.sleep(0.05)
+
+    heard: list[list[bytes]] = [[] for _ in devices]
+    async with contextlib.AsyncExitStack() as stack:
+        sending = [await stack.enter_async_context(regions.sender(HOME, name)) for name in senders]
+        over = asyncio.Event()
+        publishing = [asyncio.create_task(each.publish_until(over)) for each in sending]
+        listening = [
+            asyncio.create_task(listen(device, found))
+            for device, found in zip(devices, heard, strict=True)
+        ]
+        try:
+            for _ in range(20):
+                before = [len(each.acked) for each in sending]
+                await regions.kill_part(HOME, "gateway")
+                await until(
+                    "everybody is answered again",
+                    lambda before=before: all(
+                        len(each.acked) > was for each, was in zip(sending, before, strict=True)
+                    ),
+                )
+        finally:
+            over.set()
+            await asyncio.gather(*publishing)
+        for each in sending:
+            await each.settled()
+            await regions.in_both_lakes(each)
+            numbers = regions.numbers(HOME, each.name)
+            assert sorted(numbers) == sorted(set(numbers)) == list(range(each._next))
+        try:
+            for sender, found in zip(sending, heard, strict=True):
+                await until(
+                    f"everything of {sender.name} was heard",
+                    lambda sender=sender, found=found: (
+                        {json.loads(each)["seq"] for each in found} >= set(sender.acked)
+                    ),
+                )
+        finally:
+            await end(listening)

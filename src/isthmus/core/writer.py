@@ -146,6 +146,11 @@ class Writer(Generic[T]):
         new, self._counted_alone = total - self._counted_alone, total
         return new
 
+    @property
+    def outstanding(self) -> int:
+        """Batches that are on their way: sent, and not released."""
+        return len(self._window)
+
     def overdue(self, now_s: float, timeout_s: float) -> bool:
         """Whether a promise has been outstanding for longer than it may be."""
         return self._window.overdue(now_s, timeout_s)

@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from isthmus import protocol
+from isthmus.adapters.garbage import keep_for_good
 from isthmus.adapters.nats import connection as nats_connection
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.clock import monotonic_s, now_ms
@@ -102,6 +103,7 @@ class Gateway:
         self._alone_epoch = ("", -1)
         self._draining: asyncio.Task[None] | None = None
         self._swept_s = monotonic_s()
+        self._is_settled = False
         self._not_open = asyncio.Event()
         self._not_open.set()
 
@@ -160,8 +162,15 @@ class Gateway:
                     self._not_open.clear()
                     extra = {"action": "caught-up", "position": position}
                     _log.info("admission", extra=extra)
+                    self._settle()
                     continue
             await asyncio.sleep(TICK_S)
+
+    def _settle(self) -> None:
+        """What is in memory when the first client may come, stays there."""
+        if not self._is_settled:
+            self._is_settled = True
+            keep_for_good()
 
     def admit(self, connection: Connection, connect: Connect) -> Session | Refusal:
         """Decide on a CONNECT; an accepted client takes over from its older connection."""

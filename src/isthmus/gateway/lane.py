@@ -30,8 +30,12 @@ from isthmus.wire.packets import Publish
 
 _log = logging.getLogger(__name__)
 
-#: How long a publish may wait for company while another batch is on its way.
+#: How long a publish may wait for company, and by how many batches on their way that is stretched
+#: once more. Each batch is one write to every disk: where disks or the peer are slow, fewer and
+#: larger ones must go, or those that wait grow without end.
 GATHER_S = 0.002
+STRETCHED_BY = 4
+GATHER_MAX_S = 0.1
 _DURABILITY = {
     Promise.REGION: Durability.REGION,
     Promise.TWO_REGIONS: Durability.TWO_REGIONS,
@@ -129,7 +133,9 @@ class Lane:
         if is_full:
             self.flush()
         elif self._timer is None:
-            self._timer = self._loop.call_later(GATHER_S, self.flush)
+            stretched_s = GATHER_S * self._writer.outstanding / STRETCHED_BY
+            delay_s = min(max(GATHER_S, stretched_s), GATHER_MAX_S)
+            self._timer = self._loop.call_later(delay_s, self.flush)
 
     def flush(self) -> None:
         """Hand what was gathered to the stream."""
