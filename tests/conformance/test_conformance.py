@@ -25,6 +25,7 @@ import pytest_asyncio
 from packet_sequences import Case, Streams, cases, play
 from regions import HOME, Regions, two_regions
 from relay import relay
+from second_gateway import standard_gateway
 
 from isthmus.local import bring_up
 from isthmus.local.bring_up import ACCOUNT
@@ -92,10 +93,17 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
         yield started
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def place(regions: Regions) -> AsyncIterator[tuple[str, int]]:
+    """Where the standard dialect is spoken."""
+    async with standard_gateway(regions) as gateway:
+        yield gateway.config.mqtt.host, gateway.config.mqtt.port
+
+
 @pytest.mark.parametrize("test", list(paho_tests()))
-async def test_of_paho(regions: Regions, test: str) -> None:
+async def test_of_paho(regions: Regions, place: tuple[str, int], test: str) -> None:
     module, name = test.split(".")
-    tls, place = regions.tls(regions.identity(THING)), regions.place(HOME)
+    tls = regions.tls(regions.identity(THING))
     async with relay(place[0], place, tls, regions.system.stable_name) as port:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, str(HERE / "run_paho_test.py"), os.environ["ISTHMUS_PAHO_TESTING"]),
@@ -114,9 +122,9 @@ async def test_of_paho(regions: Regions, test: str) -> None:
 
 
 @pytest.mark.parametrize("file", list(sequence_files()))
-async def test_sequences_of_mosquitto(regions: Regions, file: str) -> None:
+async def test_sequences_of_mosquitto(regions: Regions, place: tuple[str, int], file: str) -> None:
     directory, _ = checkout("ISTHMUS_MOSQUITTO", "test/broker/data")
-    tls, place = regions.tls(regions.identity(THING)), regions.place(HOME)
+    tls = regions.tls(regions.identity(THING))
 
     async def open_line() -> Streams:
         name = regions.system.stable_name
