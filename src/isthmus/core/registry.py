@@ -94,10 +94,11 @@ def attributes(item: Item) -> dict[str, str]:
 def register_certificate(item: Item, writer: Writer, pem: str, *, active: bool) -> Item:
     """Register a certificate under its fingerprint, which is the item's key."""
     write = writer.write(item).create().set("pem", pem)
-    return _activated(write, item).done() if active else write.done()
+    return activated(write, item).done() if active else write.done()
 
 
-def _activated(write: Write, item: Item) -> Write:
+def activated(write: Write, item: Item) -> Write:
+    """Have a write activate: of the blocks, those that are known here are lifted."""
     # Of the lives that are known here: registered again after its deletion, it is not active yet.
     lives = frozenset(write.live("life").entries)
     return write.put("activated", GrowSet(_members(item, "activated") | lives)).kill("blocks")
@@ -105,7 +106,7 @@ def _activated(write: Write, item: Item) -> Write:
 
 def activate(item: Item, writer: Writer) -> Item:
     """Lift the blocks that are known here. A revoked certificate stays revoked."""
-    return _activated(writer.write(item), item).done()
+    return activated(writer.write(item), item).done()
 
 
 def deactivate(item: Item, writer: Writer) -> Item:

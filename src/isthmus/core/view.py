@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isthmus.core import registry
+from isthmus.core import access_keys, registry
+from isthmus.core.access_keys import AccessKeyStatus
 from isthmus.core.item import Item
 from isthmus.core.registry import Attach, CertificateStatus
 
@@ -51,7 +52,7 @@ class View:
         self._digest ^= self._hashes.get(at, 0) ^ fresh
         self._hashes[at] = fresh
         match item.kind:
-            case registry.CERTIFICATE:
+            case registry.CERTIFICATE | access_keys.ACCESS_KEY:
                 return frozenset({item.key})
             case registry.ATTACHMENT:
                 return self._index(item)
@@ -74,12 +75,34 @@ class View:
         item = self.get(registry.CERTIFICATE, principal)
         return registry.certificate_status(item) if item else None
 
+    def refusal(self, principal: str) -> str:
+        """Why a principal may not be here at all, be it certificate or access key; or nothing."""
+        if access_keys.is_id(principal):
+            item = self.get(access_keys.ACCESS_KEY, principal)
+            found = access_keys.status(item) if item else None
+            is_active = found is AccessKeyStatus.ACTIVE
+            return "" if is_active else f"the access key is {found or 'unknown'}"
+        status = self.status(principal)
+        is_active = status is CertificateStatus.ACTIVE
+        return "" if is_active else f"the certificate is {status or 'unknown'}"
+
     def policies(self, principal: str) -> tuple[AttachedPolicy, ...]:
-        """The policies that count for a principal now."""
+        """The policies that count for a principal now; an access key has that of its role."""
+        if access_keys.is_id(principal):
+            return self._role(principal)
         return tuple(
             AttachedPolicy(attach.target_key, self._documents(attach.target_key), attach.contested)
             for attach in self._attaches(principal, registry.POLICY)
         )
+
+    def _role(self, principal: str) -> tuple[AttachedPolicy, ...]:
+        item = self.get(access_keys.ACCESS_KEY, principal)
+        grant = access_keys.grant(item) if item else None
+        if grant is None:
+            return ()
+        # A role of a later release has no document here: everything is denied.
+        documents = (access_keys.DOCUMENTS.get(grant.role, ""),)
+        return (AttachedPolicy(f"role {grant.role}", documents, contested=False),)
 
     def things(self, principal: str) -> tuple[str, ...]:
         """The things a principal is attached to, contested attachments left out."""
