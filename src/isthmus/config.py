@@ -136,6 +136,9 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     #: Names that a client may say it wants to reach (SNI), each in full; any where this is empty.
     #: Who says none is let in.
     server_names: tuple[str, ...] = ()
+    #: File with the key that seals the secrets of access keys, 64 hex digits, mode 0600. The same
+    #: in every region; without it there are no access keys here, and no signature is accepted.
+    secrets_key: str = ""
     api: Listen
     #: ``ca`` here signs operators: whoever has a certificate of it may write.
     api_tls: TlsFiles

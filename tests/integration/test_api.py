@@ -68,6 +68,10 @@ REQUESTS = [
     ("GET", "/v1/digests"),
     ("POST", "/v1/devices"),
     ("POST", "/v1/certificates/" + "0" * 64 + "/revoke"),
+    ("GET", "/v1/access-keys"),
+    ("POST", "/v1/access-keys"),
+    ("POST", "/v1/access-keys/AKIA/activate"),
+    ("DELETE", "/v1/access-keys/AKIA"),
     ("GET", "/nowhere"),
 ]
 

@@ -44,6 +44,10 @@ class View:
     def get(self, kind: str, key: str) -> Item | None:
         return self._items.get((kind, key))
 
+    def of_kind(self, kind: str) -> Iterator[Item]:
+        """Every item of a kind, by key; looks at all items, so for people and not for messages."""
+        return (self._items[at] for at in sorted(self._items) if at[0] == kind)
+
     def apply(self, item: Item) -> frozenset[str]:
         """Take a newer version in; return the principals whose rights may have changed by it."""
         at = (item.kind, item.key)

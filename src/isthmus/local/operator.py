@@ -3,22 +3,60 @@
 from __future__ import annotations
 
 import ssl
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
+from urllib.parse import quote
 
 import aiohttp
 import msgspec
 
+from isthmus.adapters.pki import Identity, Pki
+from isthmus.config import RegionConfig, load
 from isthmus.errors import InputError, Unavailable
-from isthmus.local.system import LocalSystem
+from isthmus.local.addresses import SiteAddress
 
 TIMEOUT_S = 15.0
+
+
+class Reached(Protocol):
+    """A system that somebody runs: its certificates, and where its services listen."""
+
+    @property
+    def pki(self) -> Pki: ...
+    @property
+    def operator(self) -> Identity: ...
+    def address(self, site: str, /) -> SiteAddress: ...
+
+
+class KeptSystem:
+    """What another process runs in a directory, by the settings that it has written there."""
+
+    def __init__(self, state: Path) -> None:
+        files = sorted((state / "regions").glob("*/region.toml"))
+        if not files:
+            hint = "the directory that `isthmus up --state` was given"
+            raise InputError(f"{state}: no system is kept here", hint=hint)
+        configs = [load(file, RegionConfig) for file in files]
+        self._api = {config.region: config.api for config in configs}
+        self.pki = Pki(state.absolute() / "pki")
+        self.operator = self.pki.operator("operator")
+
+    @property
+    def regions(self) -> tuple[str, ...]:
+        return tuple(self._api)
+
+    def address(self, site: str) -> SiteAddress:
+        api = self._api.get(site)
+        if api is None:
+            raise InputError(f"region is {site!r}", hint=" or ".join(self._api))
+        return SiteAddress(api.host, {"api": api.port})
 
 
 class Operator:
     """A client of the regions' internal APIs and of the directors."""
 
-    def __init__(self, system: LocalSystem) -> None:
+    def __init__(self, system: Reached) -> None:
         self._system = system
         self._session: aiohttp.ClientSession | None = None
         # The APIs' certificates come from the public side of the PKI, the directors' from the
@@ -72,6 +110,26 @@ class Operator:
         """Revoke a certificate for good."""
         url = self._api(region, f"/v1/certificates/{certificate_id}/revoke")
         answer: dict[str, Any] = await self._call("POST", url)
+        return answer
+
+    async def create_access_key(self, region: str, role: str) -> dict[str, Any]:
+        """Make an access key; its secret is in this answer and in no other."""
+        url = self._api(region, "/v1/access-keys")
+        answer: dict[str, Any] = await self._call("POST", url, {"role": role})
+        return answer
+
+    async def access_keys(self, region: str) -> list[dict[str, Any]]:
+        """The access keys that were not deleted, without their secrets."""
+        answer = await self._call("GET", self._api(region, "/v1/access-keys"))
+        keys: list[dict[str, Any]] = answer["access_keys"]
+        return keys
+
+    async def change_access_key(self, region: str, key_id: str, what: str) -> dict[str, Any]:
+        """``activate`` or ``deactivate`` an access key, or ``delete`` it for good."""
+        url = self._api(region, f"/v1/access-keys/{quote(key_id, safe='')}")
+        answer: dict[str, Any] = await (
+            self._call("DELETE", url) if what == "delete" else self._call("POST", f"{url}/{what}")
+        )
         return answer
 
     async def status(self, region: str) -> dict[str, Any]:

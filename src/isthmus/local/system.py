@@ -20,6 +20,7 @@ from pathlib import Path
 from isthmus import config as configs
 from isthmus.adapters import private_files
 from isthmus.adapters.pki import Identity, Pki
+from isthmus.adapters.sealing import make_key
 from isthmus.config import (
     Listen,
     NatsAccess,
@@ -87,6 +88,9 @@ class LocalSystem:
         )
         self.addresses = self._addresses.of
         self.shared_host = self._addresses.shared_host
+        #: The same in every region, as access keys are.
+        self.secrets_key = settings.state_dir / "secrets" / "access-keys.key"
+        make_key(self.secrets_key)
         self.canary = self.pki.device(CANARY)
         self.operator = self.pki.operator("operator")
         self._children: dict[str, dict[str, Child]] = {}
@@ -182,6 +186,7 @@ class LocalSystem:
             mqtt=self._listen(region, "mqtt"),
             https=self._listen(region, "https"),
             mqtt_tls=_files(gateway, self.pki.devices_ca_file),
+            secrets_key=str(self.secrets_key),
             api=self._listen(region, "api"),
             api_tls=_files(api, self.pki.internal_ca_file),
         )

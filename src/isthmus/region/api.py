@@ -6,6 +6,9 @@ names the regions that confirmed it.
 
     POST /v1/devices                      register things, certificates and policies
     POST /v1/certificates/{id}/revoke     revoke for good
+    POST /v1/access-keys                  make one; its secret is in this answer and no other
+    GET  /v1/access-keys                  all of them, without secrets
+    POST /v1/access-keys/{id}/deactivate  until activate; DELETE /v1/access-keys/{id} for good
     GET  /v1/status                       this region, its peers, its gateways
     GET  /v1/digests                      a hash of every item, as this process holds it
 """
@@ -33,6 +36,7 @@ from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
+from isthmus.region.access_keys import AccessKeys
 
 if TYPE_CHECKING:
     from isthmus.region.services import Services
@@ -45,6 +49,7 @@ ATTRIBUTES_MAX_CHARACTERS = 47 * 1024
 WRITES_AT_ONCE = 64
 SHUTDOWN_S = 1.0
 _CERTIFICATE_ID = re.compile("[0-9a-f]{64}")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _NAME = re.compile("[a-zA-Z0-9:_-]{1,128}")
 
 
@@ -85,8 +90,14 @@ class Api:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
         app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[_operators_only])
+        keys = self._access_keys()
         app.add_routes(
             [
+                web.post("/v1/access-keys", _answer(keys.create)),
+                web.get("/v1/access-keys", _answer(keys.list)),
+                web.post("/v1/access-keys/{id}/activate", _answer(keys.activate)),
+                web.post("/v1/access-keys/{id}/deactivate", _answer(keys.deactivate)),
+                web.delete("/v1/access-keys/{id}", _answer(keys.delete)),
                 web.post("/v1/devices", self._register),
                 web.post("/v1/certificates/{id}/revoke", self._revoke),
                 web.get("/v1/status", self._status),
@@ -103,6 +114,11 @@ class Api:
             await asyncio.Event().wait()
         finally:
             await runner.cleanup()
+
+    def _access_keys(self) -> AccessKeys:
+        services = self._services
+        view, be_current = services.store.view, services.be_current
+        return AccessKeys(services.config, view, be_current, self._update, self._kept)
 
     # Writes
 
@@ -303,12 +319,16 @@ def _body(raw: bytes, kind: type[Registration]) -> Registration:
         raise InputError(f"body: {error}") from None
 
 
+def _answer(handler: Callable[[web.Request], Awaitable[object]]) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        return _json(await handler(request))
+
+    return answer
+
+
 def _json(value: Any, status: int = 200) -> web.Response:
     body = msgspec.json.encode(value)
     return web.Response(body=body, status=status, content_type="application/json")
-
-
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @web.middleware
