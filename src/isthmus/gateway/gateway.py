@@ -31,11 +31,11 @@ from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.promises import Promise
-from isthmus.core.registry import CertificateStatus
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
+from isthmus.gateway.authentication import Authentication
 from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
 from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Lane
@@ -62,13 +62,13 @@ class Gateway:
 
     def __init__(self, config: RegionConfig, client: Client) -> None:
         self.config = config
-        self._listeners = Listeners(config)
         self.id = secrets.token_hex(4)
         self._client = client
         self._log_view = LogView()
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()
         self._log_view.watch(RETAINED, self._note_retained)
+        self._listeners = Listeners(config, Authentication(config, self._log_view.view))
         self._permissions = Permissions(
             config.account_id, config.arn_regions, self._log_view.view, _note_unreadable
         )
@@ -177,9 +177,7 @@ class Gateway:
         if self._gate.admission is not Admission.OPEN:
             return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
         principal = connection.principal
-        status = self._log_view.view.status(principal)
-        if status is not CertificateStatus.ACTIVE:
-            reason = f"the certificate is {status or 'unknown'}"
+        if reason := self._log_view.view.refusal(principal):
             return Refusal(ReasonCode.NOT_AUTHORIZED, reason)
         permissions = self._permissions.of(principal, connect.client_id, connection.address)
         refusal = authorize_connect(connect, permissions)
@@ -205,12 +203,10 @@ class Gateway:
 
     def _recheck(self, connection: Connection) -> None:
         session = connection.session
-        status = self._log_view.view.status(connection.principal)
         if session is None:
             return
-        if status is not CertificateStatus.ACTIVE:
-            reason = f"the certificate is {status or 'unknown'} now"
-            connection.close(reason, code=ReasonCode.NOT_AUTHORIZED, at_once=True)
+        if reason := self._log_view.view.refusal(connection.principal):
+            connection.close(f"{reason} now", code=ReasonCode.NOT_AUTHORIZED, at_once=True)
             return
         session.permissions = self._permissions.of(
             connection.principal, session.client_id, connection.address

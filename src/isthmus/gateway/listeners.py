@@ -11,7 +11,7 @@ from isthmus.core.dialect import DIALECTS, Dialect
 from isthmus.gateway.renewal import Renewed
 from isthmus.gateway.stream import Ended, PlainStream, Stream
 from isthmus.gateway.tls import HTTP, MQTT, TlsStream, contexts
-from isthmus.gateway.websocket import WebSocketStream, by_certificate
+from isthmus.gateway.websocket import Authenticate, WebSocketStream
 
 BACKLOG = 4_096
 #: Several gateways of a region share their ports; the kernel spreads the connections.
@@ -24,8 +24,9 @@ MakeConnection = Callable[[Stream, Dialect], asyncio.Protocol]
 class _ByAlpn:
     """TLS in which a client speaks MQTT or HTTP, as it has asked for by ALPN."""
 
-    def __init__(self, tls: TlsStream) -> None:
+    def __init__(self, tls: TlsStream, authenticate: Authenticate) -> None:
         self._tls = tls
+        self._authenticate = authenticate
         self._stream: Stream = tls
 
     @property
@@ -43,7 +44,7 @@ class _ByAlpn:
         if not self._tls.is_open:
             return b"", answer
         if self._tls.protocol != MQTT:
-            self._stream = WebSocketStream(self._tls, by_certificate)
+            self._stream = WebSocketStream(self._tls, self._authenticate)
         plaintext, more = self._stream.feed(b"")
         return plaintext, answer + more
 
@@ -57,8 +58,9 @@ class _ByAlpn:
 class Listeners:
     """A gateway's listening sockets."""
 
-    def __init__(self, config: RegionConfig) -> None:
+    def __init__(self, config: RegionConfig, authenticate: Authenticate) -> None:
         self._config = config
+        self._authenticate = authenticate
         self._contexts = Renewed(config.mqtt_tls, contexts)
         self._server_names = frozenset(name.lower().encode() for name in config.server_names)
         self._servers: list[asyncio.Server] = []
@@ -74,7 +76,7 @@ class Listeners:
 
     def _https_stream(self) -> Stream:
         tls = TlsStream(self._contexts.current.https, self._server_names, anonymous=(HTTP, b""))
-        return _ByAlpn(tls)
+        return _ByAlpn(tls, self._authenticate)
 
     async def open(self, connection: MakeConnection) -> None:
         """Listen on all of them, or on none."""

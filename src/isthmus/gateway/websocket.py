@@ -51,9 +51,11 @@ class Upgrade(NamedTuple):
 
 
 class Forbidden(NamedTuple):
-    """Why nobody is served as who he says he is; the client is told."""
+    """Why nobody is served as who he says he is."""
 
     reason: str
+    #: What the client is told instead, where the reason is for the log only.
+    told: str = ""
 
 
 #: Says as which principal an upgrade is served.
@@ -161,18 +163,23 @@ class WebSocketStream:
         headers = tuple(request.headers.raw_items())
         found = self._authenticate(Upgrade(request.path, headers, self._over.principal))
         if isinstance(found, Forbidden):
-            return self._refuse(HTTPStatus.FORBIDDEN, found.reason)
+            return self._refuse(HTTPStatus.FORBIDDEN, found.reason, told=found.told)
         self.principal = found
         # A protocol of its own, so that nothing of the request stays with the connection.
         self._frames = Protocol(Side.SERVER, max_size=(None, FRAME_MAX_BYTES), logger=_library_log)
         return response.serialize()
 
     def _refuse(
-        self, status: HTTPStatus, reason: str, headers: dict[str, str] | None = None
+        self,
+        status: HTTPStatus,
+        reason: str,
+        headers: dict[str, str] | None = None,
+        *,
+        told: str = "",
     ) -> bytes:
         reason = reason[:REASON_MAX]
         self.ended = Ended(f"HTTP {status}: {reason}")
-        response = _REFUSES.reject(status, f"{reason}\n")
+        response = _REFUSES.reject(status, f"{told or reason}\n")
         response.headers.update(headers or {})
         return response.serialize()
 
