@@ -13,7 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +226,7 @@ async def running(
     *,
     session: str = "clean",
     will: Sequence[str] = (),
+    more: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Client]:
     """A program that has begun to connect; skips the test where it cannot run."""
     if reason := program.missing():
@@ -233,6 +234,7 @@ async def running(
     names = ("host", "port", "cafile", "cert", "key")
     said = dict(zip(names, place, strict=True), id=client_id, version=version, topic=topic)
     said |= {"session": session, **dict(zip(("will-topic", "will-payload"), will, strict=False))}
+    said |= more or {}
     options = [word for name, value in said.items() for word in (f"--{name}", str(value))]
     errors = directory / f"{client_id}.err"
     with errors.open("wb") as stderr:

@@ -23,7 +23,7 @@ from client_programs import ALL, ANSWER_S, CLIENTS, JS, Client, Instead, Place, 
 from mqtt_wire import Wire
 from regions import HOME, Cable, Regions, two_regions, until
 
-from isthmus.local import bring_up, foreground
+from isthmus.local import aws_profile, bring_up, foreground
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -265,6 +265,7 @@ async def test_the_code_of_the_document_connects(
     system, operator = gateway.regions.system, gateway.regions.operator
     demo = bring_up.device(system, foreground.DEMO_DEVICE, {})
     await operator.register(HOME, [demo], [bring_up.fleet_policy(HOME)])
+    await aws_profile.write_profiles(system, operator)
     foreground._write_ready(system, tmp_path / "ready.json")
     before = len(gateway.regions.lake(HOME, foreground.DEMO_DEVICE, raw=True))
     identity = gateway.regions.identity(foreground.DEMO_DEVICE)

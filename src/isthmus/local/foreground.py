@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
+from isthmus.local import aws_profile
 from isthmus.local.bring_up import TOPIC_ROOT, bring_up, device, fleet_policy
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem, Settings
@@ -67,6 +68,7 @@ async def _start(system: LocalSystem) -> None:
         await bring_up(system, operator)
         home = system.settings.regions[0]
         await operator.register(home, [device(system, DEMO_DEVICE, {})], [fleet_policy(home)])
+        await aws_profile.write_profiles(system, operator)
 
 
 def _show(system: LocalSystem) -> None:
@@ -78,6 +80,7 @@ def _show(system: LocalSystem) -> None:
         console.print(
             f"region {region:<6} mqtt {address.host}:{mqtt} (mTLS), {https} (ALPN, WebSocket)"
         )
+    console.print(f"AWS profile   {aws_profile.credentials_file(system)}")
     host, port = system.nameservers[0]
     console.print(f"nameserver    dig @{host} -p {port} {system.stable_name}")
     address = system.address(system.settings.regions[0])
@@ -105,6 +108,8 @@ def _write_ready(system: LocalSystem, path: Path) -> None:
             "key": str(system.operator.key),
             "ca_file": str(system.pki.internal_ca_file),
         },
+        "aws_config_file": str(aws_profile.config_file(system)),
+        "aws_credentials_file": str(aws_profile.credentials_file(system)),
         "device": {
             "client_id": DEMO_DEVICE,
             "certificate": str(identity.certificate),
@@ -122,6 +127,7 @@ def _region(system: LocalSystem, region: str) -> dict[str, Any]:
     return {
         "mqtt": f"{address.host}:{address.ports['mqtt']}",
         "mqtt_https": f"{address.host}:{address.ports['https']}",
+        "aws_profile": aws_profile.profile(region),
         "hostname": system.hostname(region),
         "internal_api": address.url("api", "https"),
         "nats": address.url("nats", "tls"),

@@ -1,6 +1,8 @@
 """A client of the AWS IoT Device SDK v2, MQTT 3.1.1."""
 
-from awscrt import mqtt
+from functools import partial
+
+from awscrt import auth, mqtt
 from awsiot import mqtt_connection_builder
 from lines import RECONNECT_S, arguments, commands, one_word, say, say_version
 
@@ -27,12 +29,23 @@ def subscribed(future):
     say("subscribed", "failed" if future.exception() else int(future.result()["qos"]))
 
 
+if said.profile:
+    provider = auth.AwsCredentialsProvider.new_profile(
+        profile_name=said.profile,
+        config_filepath=said.aws_config,
+        credentials_filepath=said.aws_credentials,
+    )
+    builder = partial(
+        mqtt_connection_builder.websockets_with_default_aws_signing,
+        region=said.region,
+        credentials_provider=provider,
+    )
+else:
+    builder = partial(mqtt_connection_builder.mtls_from_path, said.cert, said.key)
 will = None
 if said.will_topic:
     will = mqtt.Will(said.will_topic, mqtt.QoS.AT_LEAST_ONCE, said.will_payload.encode(), False)
-connection = mqtt_connection_builder.mtls_from_path(
-    said.cert,
-    said.key,
+connection = builder(
     endpoint=said.host,
     port=said.port,
     ca_filepath=said.cafile,

@@ -1,6 +1,8 @@
 """A client of the AWS IoT Device SDK v2, MQTT 5."""
 
-from awscrt import mqtt5
+from functools import partial
+
+from awscrt import auth, mqtt5
 from awsiot import mqtt5_client_builder
 from lines import FAILURE, KEPT_S, RECONNECT_S, arguments, commands, one_word, say, say_version
 
@@ -33,6 +35,19 @@ def subscribed(future):
     say("subscribed", "failed" if error else int(future.result().reason_codes[0]))
 
 
+if said.profile:
+    provider = auth.AwsCredentialsProvider.new_profile(
+        profile_name=said.profile,
+        config_filepath=said.aws_config,
+        credentials_filepath=said.aws_credentials,
+    )
+    builder = partial(
+        mqtt5_client_builder.websockets_with_default_aws_signing,
+        region=said.region,
+        credentials_provider=provider,
+    )
+else:
+    builder = partial(mqtt5_client_builder.mtls_from_path, said.cert, said.key)
 kept = {}
 if said.session == "kept":
     behaviour = mqtt5.ClientSessionBehaviorType.REJOIN_ALWAYS
@@ -41,9 +56,7 @@ if said.will_topic:
     kept["will"] = mqtt5.PublishPacket(
         topic=said.will_topic, payload=said.will_payload, qos=mqtt5.QoS.AT_LEAST_ONCE
     )
-client = mqtt5_client_builder.mtls_from_path(
-    said.cert,
-    said.key,
+client = builder(
     endpoint=said.host,
     port=said.port,
     ca_filepath=said.cafile,

@@ -49,6 +49,9 @@ def arguments() -> argparse.Namespace:
     #: What it will mostly publish to; only for a program that must know before it connects.
     parser.add_argument("--topic", required=True)
     parser.add_argument("--will-topic")
+    #: To sign with an AWS profile instead of showing a certificate.
+    for name in ("profile", "region", "aws-config", "aws-credentials"):
+        parser.add_argument(f"--{name}")
     parser.add_argument("--will-payload")
     return parser.parse_args()
 

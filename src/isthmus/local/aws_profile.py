@@ -1,0 +1,72 @@
+"""What AWS's own clients need of a local system: a profile for each region, and a key in it.
+
+The files are AWS's, and kept in the system's directory: ``AWS_CONFIG_FILE`` and
+``AWS_SHARED_CREDENTIALS_FILE`` name them, so nobody's own ones are touched.
+"""
+
+from __future__ import annotations
+
+import configparser
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+from isthmus.adapters import private_files
+from isthmus.core.access_keys import AccessKeyStatus, Role
+from isthmus.local.operator import Operator
+from isthmus.local.system import LocalSystem
+
+_ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
+
+
+def profile(region: str) -> str:
+    return f"isthmus-{region}"
+
+
+def config_file(system: LocalSystem) -> Path:
+    return system.settings.state_dir / "aws" / "config"
+
+
+def credentials_file(system: LocalSystem) -> Path:
+    return system.settings.state_dir / "aws" / "credentials"
+
+
+async def write_profiles(system: LocalSystem, operator: Operator) -> None:
+    """Write both files, with the key that is there if it is still good, or with a new one."""
+    regions = system.settings.regions
+    private_files.make_directory(config_file(system).parent)
+    _write(
+        config_file(system),
+        {
+            f"profile {profile(region)}": {"region": region, "ca_bundle": str(system.pki.ca_file)}
+            for region in regions
+        },
+    )
+    file = credentials_file(system)
+    held = _read(file, profile(regions[0]))
+    known = await operator.access_keys(regions[0])
+    good = {key["id"] for key in known if key["status"] == AccessKeyStatus.ACTIVE}
+    if held.get(_ID) not in good or not held.get(_SECRET):
+        made = await operator.create_access_key(regions[0], Role.ADMIN)
+        held = {_ID: made["id"], _SECRET: made["secret"]}
+    _write(file, {profile(region): held for region in regions})
+
+
+def _parser() -> configparser.ConfigParser:
+    # A secret may have any character in it.
+    return configparser.ConfigParser(interpolation=None)
+
+
+def _read(file: Path, section: str) -> dict[str, str]:
+    parser = _parser()
+    if file.exists():
+        parser.read_string(private_files.read(file).decode())
+    return dict(parser[section]) if parser.has_section(section) else {}
+
+
+def _write(file: Path, sections: Mapping[str, Mapping[str, str]]) -> None:
+    parser = _parser()
+    parser.read_dict(sections)
+    text = io.StringIO()
+    parser.write(text)
+    private_files.write(file, text.getvalue().encode())
