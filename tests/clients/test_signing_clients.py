@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import configparser
 import json
+import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -116,7 +121,7 @@ def credentials(regions: Regions) -> configparser.ConfigParser:
     return parser
 
 
-# The profile
+# The profile and the command
 
 
 async def test_the_ready_file_names_the_profile(regions: Regions, tmp_path: Path) -> None:
@@ -143,3 +148,36 @@ async def test_the_profile_is_for_its_owner_and_its_key_is_kept(regions: Regions
     await regions.operator.change_access_key(HOME, key, "delete")
     await aws_profile.write_profiles(system, regions.operator)
     assert credentials(regions)[aws_profile.profile(HOME)]["aws_access_key_id"] != key
+
+
+def command(regions: Regions, *words: str) -> subprocess.CompletedProcess[str]:
+    state = str(regions.system.settings.state_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "isthmus", "access-key", *words, "--state", state],
+        capture_output=True,
+        text=True,
+        env=dict(os.environ),
+    )
+
+
+async def test_the_command_makes_lists_and_takes_away(regions: Regions) -> None:
+    def told(*words: str) -> Any:
+        done = command(regions, *words, "--json")
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout)
+
+    made = await asyncio.to_thread(told, "create", "--role", "read-only")
+    assert (made["role"], made["status"], len(made["secret"])) == ("read-only", "Active", 40)
+    shown = await asyncio.to_thread(
+        command, regions, "create", "--role", "admin", "--region", OTHER
+    )
+    assert "aws_secret_access_key = " in shown.stdout
+    for what, status in (("deactivate", "Inactive"), ("activate", "Active"), ("delete", None)):
+        assert (await asyncio.to_thread(told, what, made["id"]))["status"] == status
+    listed = await asyncio.to_thread(command, regions, "list")
+    assert made["id"] not in listed.stdout
+    assert shown.stdout.split()[2] in listed.stdout
+    assert shown.stdout.split()[-1] not in listed.stdout
+    wrong = await asyncio.to_thread(command, regions, "delete", "AKIAX")
+    assert wrong.returncode == 2
+    assert "there is no access key 'AKIAX'" in wrong.stderr
