@@ -39,10 +39,10 @@ async def test_where_one_place_is_taken_it_listens_at_none(tmp_path: Path) -> No
         free.close()
         both = msgspec.structs.replace(REGION, mqtt=mqtt, mqtt_tls=files, https=https)
         with pytest.raises(OSError, match="in use"):
-            await Listeners(both, by_certificate).open(lambda _: asyncio.Protocol())
+            await Listeners(both, by_certificate).open(lambda *_: asyncio.Protocol())
         assert not await answers(mqtt)
         one = Listeners(msgspec.structs.replace(both, https=None), by_certificate)
-        await one.open(lambda _: asyncio.Protocol())
+        await one.open(lambda *_: asyncio.Protocol())
         assert await answers(mqtt)
         one.close()
         assert not await answers(mqtt)
