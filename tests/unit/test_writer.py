@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.core.batch import Batch, Source, encode
-from isthmus.core.confirm import AloneRange, Durability
+from isthmus.core.confirm import AloneRange, Durability, Load
 from isthmus.core.writer import BATCH_BYTES_MAX, BATCH_MESSAGES_MAX, Writer
 from isthmus.wire.properties import PublishProperties
 
@@ -475,3 +475,31 @@ def test_in_any_history_a_promise_is_answered_in_order_once_and_only_when_it_is_
         assert all(covers(naive.disk, number) for number in naive.unconfirmed)
         assert counted == sum(len(naive.sent[number - 1]) for number in naive.unconfirmed)
     assert each.abandon() == list(range(len(released) + 1, naive.count + 1))
+
+
+# What it weighs
+
+
+def test_everything_weighs_until_its_promise_is_kept_whether_it_is_answered_or_not():
+    each = writer()
+    assert each.load() == Load(0, 0)
+    add(each, None, payload=b"12345")
+    each.carry(b"item", None)
+    assert each.load() == Load(2, 9)
+    first = each.flush(0.0)
+    add(each, "t", payload=b"123")
+    assert each.load() == Load(3, 12)
+    assert first is not None
+    each.stored(first.number)
+    each.release()
+    assert each.load() == Load(3, 12)
+    each.confirmed(first.number)
+    each.release()
+    assert each.load() == Load(1, 3)
+
+
+def test_what_was_given_up_weighs_nothing():
+    each = sent(writer(), "a", "b")
+    assert each.load() == Load(2, 2)
+    each.abandon()
+    assert each.load() == Load(0, 0)

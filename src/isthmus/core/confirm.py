@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from isthmus.errors import BrokenInvariant
 
@@ -69,12 +69,23 @@ class Durability(Enum):
     TWO_REGIONS = "two-regions"
 
 
+class Load(NamedTuple):
+    """What a batch weighs while it waits: everything that is in it, answered or not."""
+
+    messages: int = 0
+    bytes: int = 0
+
+
+_NOTHING = Load()
+
+
 @dataclass(slots=True)
 class _Pending(Generic[T]):
     number: int
     sent_s: float
     messages: int
     tokens: T
+    load: Load
 
 
 @dataclass(slots=True)
@@ -98,13 +109,18 @@ class Window(Generic[T]):
     confirmed: int = 0
     alone: bool = False
     ranges: list[AloneRange] = field(default_factory=list)
+    #: Of all batches that wait.
+    load: Load = _NOTHING
     _pending: deque[_Pending[T]] = field(default_factory=deque)
 
-    def sent(self, number: int, tokens: T, now_s: float, messages: int) -> None:
+    def sent(
+        self, number: int, tokens: T, now_s: float, messages: int, load: Load = _NOTHING
+    ) -> None:
         """A batch was handed to this region's stream."""
         if self._pending and number != self._pending[-1].number + 1:
             raise BrokenInvariant(f"batch {number} follows {self._pending[-1].number}")
-        self._pending.append(_Pending(number, now_s, messages, tokens))
+        self._pending.append(_Pending(number, now_s, messages, tokens, load))
+        self.load = Load(self.load.messages + load.messages, self.load.bytes + load.bytes)
 
     def release(self) -> list[T]:
         """The batches whose promise is kept now, in order."""
@@ -112,6 +128,9 @@ class Window(Generic[T]):
         released = []
         while self._pending and self._pending[0].number <= limit:
             batch = self._pending.popleft()
+            self.load = Load(
+                self.load.messages - batch.load.messages, self.load.bytes - batch.load.bytes
+            )
             if batch.number > self.confirmed and self.durability is Durability.TWO_REGIONS:
                 self._note_alone(batch)
             released.append(batch.tokens)
@@ -135,6 +154,7 @@ class Window(Generic[T]):
         """Give up on every batch that waits: its clients must hear nothing, and be closed."""
         tokens = [batch.tokens for batch in self._pending]
         self._pending.clear()
+        self.load = Load()
         return tokens
 
     def __len__(self) -> int:

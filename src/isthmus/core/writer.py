@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from isthmus.core.batch import Batch, Message, Source
-from isthmus.core.confirm import AloneRange, Durability, Window
+from isthmus.core.confirm import AloneRange, Durability, Load, Window
 from isthmus.wire.properties import PublishProperties, size_of
 
 T = TypeVar("T")
@@ -90,11 +90,20 @@ class Writer(Generic[T]):
             tuple(self._messages),
             tuple(self._items),
         )
-        self._window.sent(self._number, self._waiting, now_s, len(self._waiting))
+        load = self._gathered()
+        self._window.sent(self._number, self._waiting, now_s, len(self._waiting), load)
         self._indices, self._sources, self._messages, self._items = {}, [], [], []
         self._waiting = []
         self._bytes = 0
         return batch
+
+    def _gathered(self) -> Load:
+        return Load(len(self._messages) + len(self._items), self._bytes)
+
+    def load(self) -> Load:
+        """Everything that was taken and whose promise is not kept yet."""
+        sent, gathered = self._window.load, self._gathered()
+        return Load(sent.messages + gathered.messages, sent.bytes + gathered.bytes)
 
     # What happened
 
