@@ -109,6 +109,63 @@ class Peer(_Section, frozen=True, kw_only=True):
     nats: NatsAccess
 
 
+class Limits(_Section, frozen=True, kw_only=True):
+    """What one gateway process takes on, so that a storm costs those who are connected nothing.
+
+    Quotas that AWS IoT Core has and that nothing here needs are off (0) where they are not set:
+    they are there to be set to AWS's numbers.
+    """
+
+    #: Connections per second that may begin their handshake; 0 for as many as the process can.
+    #: A handshake takes 1 to 2 ms of one core, so whatever is right for one machine is wrong for
+    #: another; without a limit too, one connection is let in per turn of the loop, so whoever is
+    #: connected waits behind a handshake or two and never behind a storm. To keep a share of the
+    #: core free as well, set this to that share of what ``isthmus bench gateway --only
+    #: connects_per_s`` says of the machine.
+    connects_per_s: float = 0.0
+    #: Of these, how many may begin at once.
+    connects_burst: int = 20
+    #: Connections that are there and have not connected: waiting for their turn, unread and oldest
+    #: first, for no longer than a CONNECT may take, or shaking hands. Any more are closed.
+    connects_waiting_max: int = 4096
+    #: IP addresses that wait for no turn. Name the sites' observers where a storm may last longer
+    #: than their ``probe_timeout_s``: to an observer that waits in the queue the region is dead.
+    connects_first: tuple[str, ...] = ()
+    #: Clients; more are told so, where they speak MQTT 5 (0x97). One takes 20 to 50 KB, and the
+    #: process needs as many open files.
+    connections_max: int = 20_000
+    #: CONNECTs per second under one client id, and how many may come at once; more are refused
+    #: (0x9F). AWS: 1 per second. The burst is for who reconnects after a failover and is led to a
+    #: second gateway, or is cut off again at once.
+    client_connects_per_s: float = 0.0
+    client_connects_burst: int = 5
+    #: Publishes per second of one connection, in each direction, and as many at once. AWS: 100.
+    #: Who sends more is not read from until it is within the rate again, so nothing is lost; to who
+    #: receives more, QoS 0 is dropped, and QoS 1 waits as its PUBACKs do.
+    publishes_per_s: float = 0.0
+    #: Bytes of MQTT per second of one connection, in the same way. AWS: 524288.
+    bytes_per_s: float = 0.0
+    #: Publishes and their bytes that wait for the stream or for a peer. Above either bound nobody
+    #: who publishes is read from, and no CONNECT is accepted, until both are half of it.
+    backlog_max_messages: int = 50_000
+    backlog_max_bytes: int = 64 * 1024**2
+    #: Bytes that wait to be sent, over all clients. Above it the client with the most is cut off.
+    unsent_max_bytes: int = 256 * 1024**2
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        for name in self.__struct_fields__:
+            value = getattr(self, name)
+            if name == "connects_first":
+                for each in value:
+                    if not _is_address(each):
+                        hint = "IP addresses, each in full"
+                        raise ConfigError(f"limits.connects_first has {each!r}", hint=hint)
+            elif value < (0 if name.endswith("per_s") else 1):
+                least = "0 or more" if name.endswith("per_s") else "1 or more"
+                raise ConfigError(f"limits.{name} is {value}", hint=least)
+
+
 class RegionConfig(_Section, frozen=True, kw_only=True):
     """One region's gateway and services."""
 
@@ -168,6 +225,7 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     bus_max_bytes: int = 8 * 1024**3
     #: Topic prefix that one region's copy is enough for: the observers' canaries.
     canary_prefix: str = "isthmus/canary/"
+    limits: Limits = Limits()
 
     @property
     def promises(self) -> Promises:
@@ -203,6 +261,7 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
         ):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
+        self.limits.validate()
         self._validate_listeners()
 
     def _validate_listeners(self) -> None:
@@ -303,6 +362,14 @@ class SiteConfig(_Section, frozen=True, kw_only=True):
         if self.pause_limit_s >= self.down_after * max(self.probe_interval_s, self.probe_timeout_s):
             hint = "less than down_after x probe_timeout_s"
             raise ConfigError(f"pause_limit_s is {self.pause_limit_s}", hint=hint)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(host: str) -> bool:

@@ -84,6 +84,30 @@ class Heartbeat(msgspec.Struct, frozen=True):
     alone_epoch: int
 
 
+class Shed(msgspec.Struct, frozen=True):
+    """What one gateway process holds back now, and what it has turned away since it began."""
+
+    #: Connections that wait, unread, for their turn to shake hands.
+    waiting: int = 0
+    #: Connections that were turned away, by the reason: ``full`` (too many wait),
+    #: ``waited-too-long`` and ``left`` before their turn; and of those that sent a CONNECT,
+    #: ``connections`` (too many clients), ``client-rate`` (too often under one client id) and
+    #: ``backlog``.
+    refused: dict[str, int] = {}
+    #: Publishes, and their bytes, that wait for the stream or for a peer.
+    backlog_messages: int = 0
+    backlog_bytes: int = 0
+    #: Whether that is too much, so that nobody who publishes is read from; and how often it was.
+    holding: bool = False
+    held: int = 0
+    #: QoS 0 messages that a client did not get, as it was behind or over its rate.
+    dropped: int = 0
+    #: Clients that were cut off because they read too slowly.
+    slow: int = 0
+    #: Bytes that wait to be sent to clients, by the last count.
+    unsent_bytes: int = 0
+
+
 class GatewayStats(msgspec.Struct, frozen=True):
     """What one gateway process tells of itself, every second."""
 
@@ -95,6 +119,7 @@ class GatewayStats(msgspec.Struct, frozen=True):
     #: Its view of the items: how far, and a hash over all of them.
     position: int
     view: str
+    shed: Shed = Shed()
 
 
 class Connected(msgspec.Struct, frozen=True):

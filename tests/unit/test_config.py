@@ -10,7 +10,7 @@ import pytest
 from region_settings import REGION
 
 from isthmus import config as configs
-from isthmus.config import Listen, RegionConfig, TopicDurability
+from isthmus.config import Limits, Listen, RegionConfig, TopicDurability
 from isthmus.errors import ConfigError
 
 PLAIN = Listen(host="127.0.0.1", port=1883)
@@ -40,6 +40,7 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
         {"server_names": ("iot.example.com", "EU-1.iot.example.com", "localhost")},
         {"durability": (TopicDurability(topics="a/#", durability="memory"),)},
         {"everywhere": ("a/+/b", "#")},
+        {"limits": Limits(connects_per_s=0.5, connects_first=("10.0.0.1", "::1"))},
     ],
 )
 def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -> None:
@@ -71,6 +72,9 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
         ({"session_expiry_max_s": -1}, "session_expiry_max_s is -1"),
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),
+        ({"limits": Limits(connects_per_s=-1.0)}, "limits.connects_per_s is -1.0"),
+        ({"limits": Limits(connects_burst=0)}, "limits.connects_burst is 0"),
+        ({"limits": Limits(connects_first=("10.0.0.0/8",))}, "limits.connects_first has '10"),
     ],
 )
 def test_what_cannot_be_is_refused_by_name_value_and_what_to_do(

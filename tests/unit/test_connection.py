@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from mqtt_sessions import Rights, sent
 
+from isthmus.config import Limits
 from isthmus.core.connecting import begin
 from isthmus.core.session import Store, Ticket
 from isthmus.gateway.connection import OWED_MAX, Connection
+from isthmus.gateway.shedding import Shedding
 from isthmus.gateway.stream import Ended
 from isthmus.wire import mqtt3
 
@@ -80,6 +82,7 @@ class Opened:
         gateway: Any = SimpleNamespace(
             now_s=lambda: self.now_s,
             notice_pause=lambda: False,
+            shedding=Shedding(Limits()),
             opened=lambda _: None,
             admit=lambda _, connect: begin(connect, Rights()),
             store=self._store,

@@ -11,8 +11,10 @@ import pytest
 from region_settings import REGION
 from tls_clients import Authority
 
-from isthmus.config import Listen
+from isthmus.config import Limits, Listen
+from isthmus.gateway.door import Door
 from isthmus.gateway.listeners import Listeners
+from isthmus.gateway.shedding import Shedding
 from isthmus.gateway.websocket import by_certificate
 
 
@@ -38,11 +40,12 @@ async def test_where_one_place_is_taken_it_listens_at_none(tmp_path: Path) -> No
         mqtt, https = place(free), place(taken)
         free.close()
         both = msgspec.structs.replace(REGION, mqtt=mqtt, mqtt_tls=files, https=https)
+        door = Door(Limits(), Shedding(Limits()), lambda: 0)
         with pytest.raises(OSError, match="in use"):
-            await Listeners(both, by_certificate).open(lambda *_: asyncio.Protocol())
+            await Listeners(both, by_certificate).open(lambda *_: asyncio.Protocol(), door)
         assert not await answers(mqtt)
         one = Listeners(msgspec.structs.replace(both, https=None), by_certificate)
-        await one.open(lambda *_: asyncio.Protocol())
+        await one.open(lambda *_: asyncio.Protocol(), door)
         assert await answers(mqtt)
         one.close()
         assert not await answers(mqtt)

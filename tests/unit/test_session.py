@@ -123,7 +123,7 @@ def test_no_more_topics_are_remembered_than_there_is_room_for():
     each = session()
     for number in range(10 * sessions.TOPICS_REMEMBERED_MAX):
         each.handle(packets.Publish(str(number), b""))
-    assert len(each._may_publish) == sessions.TOPICS_REMEMBERED_MAX
+    assert len(each.published_to) == sessions.TOPICS_REMEMBERED_MAX
 
 
 def test_the_largest_payload_is_stored():

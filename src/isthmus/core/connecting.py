@@ -24,6 +24,8 @@ from isthmus.wire.mqtt import CODECS
 from isthmus.wire.properties import ConnackProperties, ConnectProperties
 from isthmus.wire.reason_codes import ReasonCode
 
+#: From accept to CONNECT.
+CONNECT_TIMEOUT_S = 10.0
 CLIENT_ID_MAX_BYTES = 128
 #: Topic aliases that a client may use towards us.
 TOPIC_ALIAS_MAX = 8

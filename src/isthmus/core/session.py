@@ -170,8 +170,8 @@ class Session:
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
-    #: Topics to which it may publish, and the rights by which that was found.
-    _may_publish: set[str] = field(default_factory=set)
+    #: Topics to which it has published and may, and the rights by which that was found.
+    published_to: set[str] = field(default_factory=set)
     _asked_of: Permissions | None = None
 
     @property
@@ -253,8 +253,8 @@ class Session:
         # A device publishes to few topics: what was asked of one under the present rights holds.
         if self._asked_of is not self.permissions:
             self._asked_of = self.permissions
-            self._may_publish.clear()
-        if packet.topic in self._may_publish and not packet.retain:
+            self.published_to.clear()
+        if packet.topic in self.published_to and not packet.retain:
             return None
         return self._refuse_topic(packet)
 
@@ -268,8 +268,8 @@ class Session:
         allowed, reason = may_publish(self.permissions, packet.topic, retain=packet.retain)
         if not allowed:
             return _Refused(ReasonCode.NOT_AUTHORIZED, reason)
-        if len(self._may_publish) < TOPICS_REMEMBERED_MAX:
-            self._may_publish.add(packet.topic)
+        if len(self.published_to) < TOPICS_REMEMBERED_MAX:
+            self.published_to.add(packet.topic)
         return None
 
     def _subscribe(self, packet: packets.Subscribe) -> list[Action]:

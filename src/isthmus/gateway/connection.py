@@ -1,7 +1,8 @@
 """One client's socket: its stream, packets, and the session's actions performed.
 
 Bounded everywhere: a client that has not connected within a few seconds is closed, one that reads
-too slowly is closed, and one to which many PUBACKs are owed is not read from until they have left.
+too slowly gets no QoS 0 and then is closed, and one to which many PUBACKs are owed, or that
+publishes while too much waits (``shedding``), is not read from meanwhile.
 """
 
 from __future__ import annotations
@@ -46,11 +47,12 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-CONNECT_TIMEOUT_S = 10.0
 #: For what is written already to leave, after a connection was closed.
 CLOSE_GRACE_S = 5.0
-#: Bytes that may wait to be sent to a client.
+#: Bytes that may wait to be sent to a client; and those, two of the largest messages, from which
+#: on it is given no more QoS 0.
 UNSENT_MAX_BYTES = 1024 * 1024
+UNSENT_FULL_BYTES = 256 * 1024
 #: PUBACKs owed, above which a client is not read from; AWS IoT allows 100 in flight.
 OWED_MAX = 100
 
@@ -64,7 +66,13 @@ class Connection(asyncio.Protocol):
         self._stream = stream
         self._decoder = mqtt.ServerDecoder(PACKET_MAX_BYTES, topic_alias_max=TOPIC_ALIAS_MAX)
         self._transport: asyncio.Transport | None = None
-        self._reading = True
+        #: False while we do not read from it; it is not silent then.
+        self.is_read = True
+        self._shedding = gateway.shedding
+        #: None where its rates are not limited.
+        self._rates = gateway.shedding.rates(self._rate_changed)
+        #: Whether QoS 0 is dropped: its socket is full, or it is over its rate.
+        self.drops = self._is_full = False
         self.session: Session | None = None
         #: What the bus's records call this connection; made when CONNECT is accepted.
         self.source: Source | None = None
@@ -93,7 +101,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._transport.set_write_buffer_limits(high=UNSENT_MAX_BYTES)
+        self._transport.set_write_buffer_limits(high=UNSENT_FULL_BYTES)
         self._gateway.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -114,14 +122,22 @@ class Connection(asyncio.Protocol):
             self._end(self._stream.ended)
 
     def pause_writing(self) -> None:
-        # It cannot be told: the word would wait behind everything that it has not read.
-        self.close("the client reads too slowly", at_once=True)
+        self.drops = self._is_full = True
+        self._shedding.full.add(self)
+
+    def resume_writing(self) -> None:
+        self._is_full = False
+        self._shedding.full.discard(self)
+        self._rate_changed()
 
     def eof_received(self) -> None:
         self.close("the client closed its side")
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
+        self._shedding.full.discard(self)
+        if self._rates is not None:
+            self._rates.stop()
         self._gateway.closed(self)
 
     def _end(self, ended: Ended) -> None:
@@ -137,6 +153,8 @@ class Connection(asyncio.Protocol):
     def _receive(self, plaintext: bytes) -> None:
         now = self.read_ms = now_ms()
         packets = self._decoder.feed(plaintext)
+        if self._rates is not None:
+            self._rates.received(packets, len(plaintext))
         if self._held_back:
             self._held_back.extend(packets)
             return
@@ -229,6 +247,8 @@ class Connection(asyncio.Protocol):
             match action:
                 case Send(data):
                     self._send(data)
+                    if self._rates is not None:
+                        self._rates.sent(len(data))
                 case Join(topic_filter, granted):
                     self._gateway.join(self, topic_filter, granted)
                 case Leave(topic_filter, granted):
@@ -256,13 +276,20 @@ class Connection(asyncio.Protocol):
             self.check_owed()
 
     def check_owed(self) -> None:
-        """Read on, or wait, by how many PUBACKs are owed."""
+        """Read on, or wait, by how many PUBACKs are owed, and by what else there is too much of."""
         if self._transport is None or self.session is None:
             return
-        may_read = self.session.owed < OWED_MAX and not self._is_beginning and not self._held_back
-        if may_read != self._reading:
-            self._reading = may_read
+        may_read = (
+            self.session.owed < OWED_MAX
+            and not self._is_beginning
+            and not self._held_back
+            and not (self._shedding.is_holding and self._shedding.holds(self.session))
+            and (self._rates is None or not self._rates.is_over)
+        )
+        if may_read != self.is_read:
+            self.is_read = may_read
             if may_read:
+                self.heard_s = self._gateway.now_s()
                 self._transport.resume_reading()
             else:
                 self._transport.pause_reading()
@@ -274,6 +301,30 @@ class Connection(asyncio.Protocol):
     def _write(self, data: bytes) -> None:
         if data and self._transport is not None:
             self._transport.write(data)
+            if self._is_full and self.unsent > UNSENT_MAX_BYTES:
+                self.cut()
+
+    # Too much
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        return self._transport.get_write_buffer_size() if self._transport is not None else 0
+
+    def cut(self) -> None:
+        """The client is too slow; it cannot be told: the word would wait behind all the rest."""
+        self._shedding.slow += 1
+        self.close("the client reads too slowly", at_once=True)
+
+    def drop(self) -> None:
+        """A QoS 0 message is not given to this client."""
+        self._shedding.dropped += 1
+
+    def _rate_changed(self) -> None:
+        self.drops = self._is_full or (self._rates is not None and self._rates.is_over)
+        self.check_owed()
+
+    # The end
 
     def fail(self, reason: str) -> None:
         """What the client waits for cannot be promised: it hears nothing, and connects again."""

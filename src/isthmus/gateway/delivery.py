@@ -37,6 +37,9 @@ RETRY_S = 0.1
 #: Between two looks at where the streams end that are not followed.
 ENDS_S = 1.0
 
+#: Batches that are kept decoded until the stream shows them; more are decoded again.
+OWN_MAX = 64
+
 #: A client's subscription, as a tree holds it.
 Subscriber = tuple["Connection", Granted]
 
@@ -110,7 +113,8 @@ class Delivery:
 
     def sent(self, batch: Batch) -> None:
         """A batch of ours is on its way to the stream."""
-        self._own[batch_id(batch.writer, batch.number)] = batch
+        if len(self._own) < OWN_MAX:
+            self._own[batch_id(batch.writer, batch.number)] = batch
 
     def forget(self, writer: str) -> None:
         """A writer was given up: what became of its batches nobody knows."""
@@ -190,6 +194,9 @@ class Delivery:
                 # Who is behind is given this later, after what it missed.
                 if session is not None and origin not in connection.behind:
                     qos = min(message.qos, granted.qos)
+                    if not qos and connection.drops:
+                        connection.drop()
+                        continue
                     owed = Owed(origin, entry.sequence, entry.id, at) if qos else None
                     copy = copy_of(message, granted)
                     connection.perform(session.deliver(copy, message.at_ms, now, owed))

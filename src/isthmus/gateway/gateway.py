@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from nats.aio.client import Client
@@ -26,7 +26,7 @@ from isthmus.config import RegionConfig
 from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.batch import Batch
-from isthmus.core.connecting import Refusal, authorize_connect, begin
+from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, authorize_connect, begin
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
@@ -36,11 +36,13 @@ from isthmus.core.session import Granted, Session, Store
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
 from isthmus.gateway.authentication import Authentication
-from isthmus.gateway.connection import CONNECT_TIMEOUT_S, Connection
+from isthmus.gateway.connection import Connection
 from isthmus.gateway.delivery import Delivery
+from isthmus.gateway.door import Door
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.listeners import Listeners
 from isthmus.gateway.sessions import Departed, Sessions
+from isthmus.gateway.shedding import Shedding
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
@@ -62,6 +64,8 @@ class Gateway:
 
     def __init__(self, config: RegionConfig, client: Client) -> None:
         self.config = config
+        self.shedding = Shedding(config.limits, config.canary_prefix)
+        self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
         self._log_view = LogView()
@@ -118,7 +122,7 @@ class Gateway:
         await self._client.subscribe("region.route", cb=self._on_route)
         await self._client.subscribe("region.connected", cb=self._on_connected)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
-        await self._listeners.open(partial(Connection, self))
+        await self._listeners.open(partial(Connection, self), self._door)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_following(self._client, self._log_view, self._changed))
@@ -132,6 +136,7 @@ class Gateway:
                 ready()
         finally:
             self._listeners.close()
+            self._door.close()
             for each in list(self._connections):
                 each.close("the gateway stops", code=ReasonCode.SERVER_SHUTTING_DOWN)
 
@@ -184,6 +189,11 @@ class Gateway:
         if refusal:
             return refusal
         older = self._clients.get(connect.client_id)
+        no_room = self.shedding.refuse(
+            connect.client_id, permissions, len(self._clients), is_there=older is not None
+        )
+        if no_room:
+            return no_room
         if older is not None:
             reason = "another connection has taken over this client id"
             older.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
@@ -216,6 +226,10 @@ class Gateway:
             connection.close(reason, code=ReasonCode.NOT_AUTHORIZED, at_once=True)
 
     # Connections
+
+    def _connecting(self) -> int:
+        """How many are here and have not connected."""
+        return max(0, len(self._connections) - len(self._clients))
 
     def opened(self, connection: Connection) -> None:
         self._connections.add(connection)
@@ -274,6 +288,12 @@ class Gateway:
     def stored(self, batch: Batch) -> None:
         """This region's stream has a batch."""
         self._take_items(batch.items)
+
+    def loaded(self) -> None:
+        """More waits for the stream or a peer, or less: read from publishers, or wait too."""
+        if self.shedding.weigh(lane.load for lane in self._lanes.values()):
+            for connection in list(self._connections):
+                connection.check_owed()
 
     def forget(self, writer: str) -> None:
         self._delivery.forget(writer)
@@ -356,6 +376,7 @@ class Gateway:
     async def _tick_for_ever(self) -> None:
         while True:
             self.notice_pause()
+            self._cut_slow(self.shedding.full)
             now_s = monotonic_s()
             if self._gate.cut_off(now_s):
                 _log.warning("the region's services are silent", extra={"action": "cut-off"})
@@ -369,8 +390,16 @@ class Gateway:
                 self._listeners.look(now_s)
             await asyncio.sleep(TICK_S)
 
+    def _cut_slow(self, connections: Collection[Connection]) -> None:
+        """Cut off who has not read the most, where more is unsent than the process may hold."""
+        for connection in self.shedding.slowest({each: each.unsent for each in connections}):
+            connection.cut()
+
     def _sweep(self, now_s: float) -> None:
+        self._cut_slow(self._connections)
         for connection in list(self._connections):
+            if not connection.is_read:
+                continue
             session = connection.session
             # Who has not connected is not given more time for every byte that it sends.
             since_s = connection.heard_s if session else connection.opened_s
@@ -402,6 +431,7 @@ class Gateway:
             acknowledged_alone=sum(lane.acknowledged_alone for lane in self._lanes.values()),
             position=view.position,
             view=view.view.digest,
+            shed=self.shedding.told(self._door.waiting),
         )
 
 

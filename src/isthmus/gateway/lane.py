@@ -20,7 +20,7 @@ from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Source, batch_id
-from isthmus.core.confirm import Durability
+from isthmus.core.confirm import Durability, Load
 from isthmus.core.promises import Promise
 from isthmus.core.session import Ticket, identity_of
 from isthmus.core.writer import Writer
@@ -72,6 +72,7 @@ class Watcher(Protocol):
     def sent(self, batch: Batch) -> None: ...
     def stored(self, batch: Batch) -> None: ...
     def forget(self, writer: str) -> None: ...
+    def loaded(self) -> None: ...
 
 
 class Lane:
@@ -146,6 +147,7 @@ class Lane:
         if batch is not None:
             self._watcher.sent(batch)
             self._outbox.put_nowait(batch)
+            self._watcher.loaded()
 
     async def run(self) -> None:
         """Hand batches to the stream, in the order of their numbers, until cancelled."""
@@ -230,6 +232,12 @@ class Lane:
             client.kept(tickets)
         for each in carried:
             each.kept()
+        self._watcher.loaded()
+
+    @property
+    def load(self) -> Load:
+        """What waits for the stream, or for a peer."""
+        return self._writer.load()
 
     def overdue(self, timeout_s: float) -> bool:
         """Whether a promise has been outstanding for longer than it may be."""
@@ -252,3 +260,4 @@ class Lane:
         for each in waiting:
             if isinstance(each, Carrying):
                 each.failed(said)
+        self._watcher.loaded()

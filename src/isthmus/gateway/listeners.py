@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 from isthmus.config import Listen, RegionConfig
 from isthmus.core.dialect import DIALECTS, Dialect
+from isthmus.gateway.door import Door, Listening, listen
 from isthmus.gateway.renewal import Renewed
 from isthmus.gateway.stream import Ended, PlainStream, Stream
 from isthmus.gateway.tls import HTTP, MQTT, TlsStream, contexts
@@ -63,7 +64,7 @@ class Listeners:
         self._authenticate = authenticate
         self._contexts = Renewed(config.mqtt_tls, contexts)
         self._server_names = frozenset(name.lower().encode() for name in config.server_names)
-        self._servers: list[asyncio.Server] = []
+        self._open: list[Listening] = []
 
     def _stacks(self) -> Iterator[tuple[Listen, Callable[[], Stream]]]:
         """Every configured listener, and how the stream of one of its connections is made."""
@@ -78,27 +79,22 @@ class Listeners:
         tls = TlsStream(self._contexts.current.https, self._server_names, anonymous=(HTTP, b""))
         return _ByAlpn(tls, self._authenticate)
 
-    async def open(self, connection: MakeConnection) -> None:
-        """Listen on all of them, or on none."""
+    async def open(self, connection: MakeConnection, door: Door) -> None:
+        """Listen on all of them, or on none; whoever comes stands at the door first."""
         try:
-            for listen, stream in self._stacks():
-                await self._listen(listen, stream, connection)
+            for place, stream in self._stacks():
+                await self._listen(place, stream, connection, door)
         except BaseException:
             self.close()
             raise
 
     async def _listen(
-        self, listen: Listen, stream: Callable[[], Stream], connection: MakeConnection
+        self, place: Listen, stream: Callable[[], Stream], connection: MakeConnection, door: Door
     ) -> None:
-        self._servers.append(
-            await asyncio.get_running_loop().create_server(
-                lambda: connection(stream(), DIALECTS[listen.dialect]),
-                listen.host,
-                listen.port,
-                reuse_port=SHARE_PORTS,
-                backlog=BACKLOG,
-            )
-        )
+        def came(sock: socket.socket) -> None:
+            door.came(sock, lambda: connection(stream(), DIALECTS[place.dialect]))
+
+        self._open += await listen(place.host, place.port, BACKLOG, came, is_shared=SHARE_PORTS)
 
     def look(self, now_s: float) -> None:
         """Notice certificates that were replaced; called every second or so."""
@@ -106,6 +102,6 @@ class Listeners:
 
     def close(self) -> None:
         """Take no more connections; those that are there stay."""
-        for server in self._servers:
-            server.close()
-        self._servers.clear()
+        for each in self._open:
+            each.close()
+        self._open.clear()
