@@ -203,9 +203,11 @@ def keeper(view: LogView | None = None) -> SessionKeeper[str]:
     return SessionKeeper("eu", "g", view or LogView(), ["eu", "us"])
 
 
-def started(each: SessionKeeper[str], name: str, connect: Connect) -> Beginning:
+def started(
+    each: SessionKeeper[str], name: str, connect: Connect, now_ms: int = 0
+) -> Beginning:
     session = begin(connect, Rights(), 60)
-    return each.begin(name, name, connect, session, {"eu": Place(), "us": Place()}, 0)
+    return each.begin(name, name, connect, session, {"eu": Place(), "us": Place()}, now_ms)
 
 
 def test_nobody_hears_of_a_session_that_ends_with_its_connection():
@@ -255,6 +257,22 @@ def test_whoever_connects_elsewhere_has_taken_over():
     assert not older.is_ours("car", "c1")
     assert older.leave("car", "c1", {}, 1) is None
     assert newer.is_ours("car", "c9")
+
+
+def test_of_two_regions_that_do_not_hear_of_each_other_the_one_it_came_to_last_holds():
+    """However often it had come to the other one, and begun anew there."""
+    here, there = LogView(), LogView()
+    before = keeper(here)
+    for number, connect in enumerate((PERSISTENT, CLEAN, PERSISTENT)):
+        started(before, f"c{number}", connect, 1_000 + number)
+    after = SessionKeeper("us", "g2", there, ["eu", "us"])
+    started(after, "c9", PERSISTENT, 2_000)
+    after.change("car", "c9", {"t": Granted(1)})
+
+    here.join(there.get(SESSION, "car"))
+
+    assert before.taken_over(here.get(SESSION, "car")) == "c2"
+    assert sessions.read(here.get(SESSION, "car")).filters == {"t": Granted(1)}
 
 
 def test_progress_passes_nobody_over():

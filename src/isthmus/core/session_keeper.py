@@ -107,7 +107,10 @@ class SessionKeeper(Generic[C]):
             gateway = state.owner.gateway if state.owner else ""
             progress = sessions.read_progress(self._view.view.get(PROGRESS, gateway))
             places, owed = state.given(progress)
-        hold = Hold(client, state.epoch + 1, self._region, name)
+        # After all that is known here, and where two regions do not hear of each other, by when
+        # it was: a region to which the client came more often knows no better for that.
+        epoch = max(state.epoch + 1, now_ms)
+        hold = Hold(client, epoch, self._region, name)
         held = self._held[client] = Held(connection, session, hold)
         if is_present:
             session.subscriptions.update(state.filters)

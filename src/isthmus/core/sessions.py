@@ -1,8 +1,9 @@
 """Sessions that outlive their connection, as items: whose they are, and what they subscribe to.
 
-One item per client id. Every CONNECT that matters to others takes the next *epoch*: it makes the
-stamp of what its connection writes, so the newest connection's word holds whatever the clocks say,
-and an older one that does not know of it yet changes nothing (docs/correctness.md, section 8).
+One item per client id. Every CONNECT that matters to others takes a greater *epoch* than all that
+it knows of: it makes the stamp of what its connection writes, so the newest connection's word holds
+whatever the clocks say, and an older one that does not know of it yet changes nothing. Regions that
+do not hear of each other go by the time (docs/correctness.md, section 8).
 
     owner    the newest connection: its gateway, and the will that it leaves
     begun    the epoch in which the session began: what older epochs subscribed to is void
