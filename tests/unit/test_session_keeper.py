@@ -203,9 +203,7 @@ def keeper(view: LogView | None = None) -> SessionKeeper[str]:
     return SessionKeeper("eu", "g", view or LogView(), ["eu", "us"])
 
 
-def started(
-    each: SessionKeeper[str], name: str, connect: Connect, now_ms: int = 0
-) -> Beginning:
+def started(each: SessionKeeper[str], name: str, connect: Connect, now_ms: int = 0) -> Beginning:
     session = begin(connect, Rights(), 60)
     return each.begin(name, name, connect, session, {"eu": Place(), "us": Place()}, now_ms)
 
@@ -287,6 +285,27 @@ def test_progress_passes_nobody_over():
     assert told.places["eu"] == Place(5, "w:5")
     each.is_safe(leaving)
     assert each.progress({**places, "eu": Place(13, "w:13")}) is None
+
+
+def test_what_was_read_for_a_client_is_not_read_again_though_nobody_has_looked_since():
+    each = keeper()
+    started(each, "c1", PERSISTENT)
+    each.leave("car", "c1", {"eu": Place(3, "w:3"), "us": Place(2, "v:2")}, 1)
+    started(each, "c2", PERSISTENT)
+    held = each.held("car", "c2")
+    assert held is not None
+    assert held.returning is not None
+    for origin, name in (("us", "v:5"), ("eu", "w:5")):
+        held.returning.after[origin] = 3
+        assert held.returning.begin_batch(origin, 5)
+        held.returning.end_batch(origin, 5, name)
+        held.returning.reached(origin, 5)
+    held.returning = None
+
+    leaving = each.leave("car", "c2", {"eu": Place(6, "w:6"), "us": Place(2, "v:2")}, 2)
+
+    assert leaving is not None
+    assert leaving.given[0] == {"eu": Place(6, "w:6"), "us": Place(5, "v:5")}
 
 
 def test_a_client_is_given_no_more_than_it_takes():

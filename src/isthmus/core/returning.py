@@ -42,9 +42,18 @@ class Returning:
         return not self.behind and not self.owed
 
     def given(self, live: Places) -> Places:
-        """What it has, where what is delivered live has come to ``live``."""
-        missed = {origin: self.places.get(origin, Place()) for origin in self.behind}
-        return {**live, **missed}
+        """What it has, where what is delivered live has come to ``live``.
+
+        That may be less far than was read for it: of a stream that is not followed it is only about
+        where it ends.
+        """
+        ahead = {
+            origin
+            for origin, after in self.after.items()
+            if after > live.get(origin, Place()).after
+        }
+        told = {origin: self.places.get(origin, Place()) for origin in self.behind | ahead}
+        return {**live, **told}
 
     # One batch
 

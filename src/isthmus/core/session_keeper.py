@@ -33,13 +33,15 @@ class Held(Generic[C]):
     hold: Hold
     #: Until the client has what it missed.
     returning: Returning | None = None
+    #: How it returned, for as long as it stays.
+    returned: Returning | None = None
 
     def given(self, places: Places) -> Given:
         """What the client has, where what is delivered live has come to ``places``."""
         owed = self.session.unacknowledged()
-        if self.returning is None:
+        if self.returned is None:
             return places, owed
-        return self.returning.given(places), (*owed, *self.returning.owed)
+        return self.returned.given(places), (*owed, *self.returned.owed)
 
 
 class Beginning(NamedTuple):
@@ -114,7 +116,8 @@ class SessionKeeper(Generic[C]):
         held = self._held[client] = Held(connection, session, hold)
         if is_present:
             session.subscriptions.update(state.filters)
-            held.returning = Returning(session, dict(places), list(owed), set(self._origins))
+            returning = Returning(session, dict(places), list(owed), set(self._origins))
+            held.returning = held.returned = returning
         owner = Owner(
             region=self._region,
             gateway=self._gateway,
