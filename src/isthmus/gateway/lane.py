@@ -33,8 +33,8 @@ _log = logging.getLogger(__name__)
 #: How long a publish may wait for company, and by how many batches on their way that is stretched
 #: once more. Each batch is one write to every disk: where disks or the peer are slow, fewer and
 #: larger ones must go, or those that wait grow without end.
-GATHER_S = 0.002
-STRETCHED_BY = 4
+GATHER_S = 0.004
+STRETCHED_BY = 12
 GATHER_MAX_S = 0.1
 _DURABILITY = {
     Promise.REGION: Durability.REGION,
