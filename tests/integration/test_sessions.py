@@ -131,6 +131,26 @@ async def test_more_than_a_client_takes_at_once_is_given_in_parts(regions: Regio
         assert await wire.ping() == []
 
 
+async def test_what_is_subscribed_to_while_a_client_is_read_for_misses_nothing(
+    regions: Regions,
+) -> None:
+    device = await listener(regions, "subscribes-late")
+    await device.subscribed()
+    await device.told(*[b"missed"] * 400)
+    async with device.connected() as wire:
+        first = await wire.expect(Publish)
+        wire.send(mqtt3.Subscribe(2, (mqtt3.Filter("another/#", 1),)))
+        held = [first]
+        while not isinstance(found := await wire.next(), mqtt3.Suback):
+            held.append(found)
+        async with regions.client(HOME, "speaks") as other:
+            await other.publish("another/topic", b"not missed")
+        # Only now does it acknowledge, and is given the rest.
+        wire.send(*(mqtt3.Puback(each.packet_id) for each in held))
+        payloads = [each.payload for each in held] + await given(wire, 401 - len(held))
+    assert sorted(payloads) == [b"missed"] * 400 + [b"not missed"]
+
+
 async def test_what_was_not_acknowledged_is_sent_again_under_its_packet_id(
     regions: Regions,
 ) -> None:

@@ -14,7 +14,7 @@ from isthmus.core.log_view import LogView
 from isthmus.core.place import Owed, Place
 from isthmus.core.returning import AHEAD_MAX, Returning
 from isthmus.core.session import Granted, Remember, Send, Session
-from isthmus.core.session_keeper import Beginning, SessionKeeper
+from isthmus.core.session_keeper import IDLE_MS, Beginning, SessionKeeper
 from isthmus.core.sessions import PROGRESS, SESSION
 from isthmus.wire import packets
 from isthmus.wire.packets import Connect, Filter, Publish, Will
@@ -58,7 +58,7 @@ class World:
     published: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.started = 0
+        self.started = self.tellings = 0
         self.session: Session | None = None
         self.returning: Returning | None = None
         self.connections = 0
@@ -132,7 +132,8 @@ class World:
             owed = returning.owed.pop(0)
             payload = self.stream[owed.sequence - 1][owed.at]
             self.in_hand += self.told(session.deliver(Publish("t", payload, 1), owed=owed))
-        returning.after.setdefault("eu", returning.places["eu"].after)
+        if "eu" not in returning.after:
+            returning.locate("eu", returning.places["eu"])
         for sequence in range(returning.after["eu"] + 1, self.process.place.sequence + 1):
             if returning.begin_batch("eu", sequence):
                 for at, payload in enumerate(self.stream[sequence - 1]):
@@ -155,7 +156,10 @@ class World:
             self.in_hand += self.told(self.session.handle(packets.Puback(each.packet_id)))
 
     def tell(self) -> None:
-        self.carry(self.process.keeper.progress({"eu": self.process.place}))
+        self.tellings += 1
+        # Now and then it is long enough since the last time.
+        now_ms = self.tellings * IDLE_MS // 3
+        self.carry(self.process.keeper.progress({"eu": self.process.place}, now_ms))
 
 
 STEPS = st.lists(
@@ -212,7 +216,7 @@ def test_nobody_hears_of_a_session_that_ends_with_its_connection():
     each = keeper()
     assert started(each, "c1", CLEAN) == Beginning()
     assert each.leave("car", "c1", {}, 1) is None
-    assert each.progress({"eu": Place(1, "w:1")}) is None
+    assert each.progress({"eu": Place(1, "w:1")}, 1) is None
 
 
 def test_the_others_know_a_will_and_whose_it_is():
@@ -278,13 +282,13 @@ def test_progress_passes_nobody_over():
     each = keeper(view)
     started(each, "c1", PERSISTENT)
     places = {"eu": Place(9, "w:9"), "us": Place(4, "v:4")}
-    each.progress(places)
+    each.progress(places, 1)
     assert sessions.read_progress(view.get(PROGRESS, "g")) is None
     leaving = each.leave("car", "c1", {"eu": Place(5, "w:5"), "us": Place()}, 1)
-    told = sessions.read_progress(each.progress({**places, "eu": Place(12, "w:12")}))
+    told = sessions.read_progress(each.progress({**places, "eu": Place(12, "w:12")}, 2 * IDLE_MS))
     assert told.places["eu"] == Place(5, "w:5")
     each.is_safe(leaving)
-    assert each.progress({**places, "eu": Place(13, "w:13")}) is None
+    assert each.progress({**places, "eu": Place(13, "w:13")}, 4 * IDLE_MS) is None
 
 
 def test_what_was_read_for_a_client_is_not_read_again_though_nobody_has_looked_since():
@@ -327,3 +331,55 @@ def test_a_client_is_given_no_more_than_it_takes():
     assert returning.begin_batch("eu", 1)
     assert returning.take("eu", 1, "w:1", given_ - 1) is None
     assert returning.take("eu", 1, "w:1", given_) is not None
+
+
+def live(count: int) -> dict[str, Place]:
+    return {"eu": Place(count, f"w:{count}"), "us": Place()}
+
+
+def test_of_sessions_to_which_nothing_is_given_little_is_told():
+    each = keeper()
+    started(each, "c1", PERSISTENT)
+    session = each.held("car", "c1").session
+    assert each.progress(live(1), 0) is not None
+    # Telling it moves the place that is told: that is no news.
+    assert each.progress(live(2), 1_000) is None
+    session.deliver(Publish("t", b"", 1), owed=Owed("eu", 3, "w:3", 0))
+    assert sessions.read_progress(each.progress(live(3), 2_000)).places["eu"].after == 2
+    session.handle(packets.Puback(1))
+    assert sessions.read_progress(each.progress(live(3), 3_000)).places["eu"].after == 3
+    assert each.progress(live(4), 4_000) is None
+    assert each.progress(live(5), 3_000 + IDLE_MS) is not None
+
+
+def test_nothing_is_told_while_somebody_stands_at_a_place_of_another_region():
+    """Its sequences mean nothing here: the lowest of them would not be the lowest."""
+    view = LogView()
+    each = keeper(view)
+    started(each, "c1", PERSISTENT)
+    leaving = each.leave("car", "c1", {"eu": Place(900, "w:5"), "us": Place()}, 1)
+    each.is_safe(leaving)
+    started(each, "c2", PERSISTENT)
+    returning = each.held("car", "c2").returning
+    assert each.progress(live(40), 1) is None
+    for origin, place in (("eu", Place(5, "w:5")), ("us", Place())):
+        returning.locate(origin, place)
+    assert sessions.read_progress(each.progress(live(40), 2)).places["eu"] == Place(5, "w:5")
+
+
+def test_a_filter_that_is_heard_of_late_is_the_sessions_too():
+    here, there = LogView(), LogView()
+    older, newer = keeper(here), SessionKeeper("us", "g2", there, ["eu", "us"])
+    there.join(started(older, "c1", PERSISTENT).item)
+    late = older.change("car", "c1", {"t": Granted(1)})
+    older.leave("car", "c1", live(1), 1)
+    assert started(newer, "c9", PERSISTENT).is_present
+    there.join(late)
+    connection, filters = newer.news(there.get(SESSION, "car"))
+    assert (connection, filters) == ("c9", {"t": Granted(1)})
+    session = newer.held("car", "c9").session
+    assert session.subscriptions == {"t": Granted(1)}
+    # What it leaves itself does not come back.
+    del session.subscriptions["t"]
+    newer.change("car", "c9", {"t": None})
+    assert newer.news(there.get(SESSION, "car")) == ("c9", {})

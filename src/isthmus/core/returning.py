@@ -36,6 +36,16 @@ class Returning:
         """Whether it must acknowledge something first."""
         return self.session.backlog >= AHEAD_MAX
 
+    def locate(self, origin: str, place: Place) -> None:
+        """The place in a stream that somebody told of, as this region's copy has it."""
+        self.places[origin] = place
+        self.after[origin] = place.after
+
+    @property
+    def is_located(self) -> bool:
+        """Whether all its places are this region's, which alone can be compared with others."""
+        return not self.owed and self.behind <= self.after.keys()
+
     @property
     def is_level(self) -> bool:
         """Whether it has everything."""

@@ -170,6 +170,8 @@ class Session:
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
+    #: QoS 1 messages sent and acknowledged: changes when what the client has does.
+    moves: int = 0
     #: Topics to which it has published and may, and the rights by which that was found.
     published_to: set[str] = field(default_factory=set)
     _asked_of: Permissions | None = None
@@ -423,6 +425,7 @@ class Session:
         actions = self._fitting(data)
         if actions and packet_id:
             self._in_flight[packet_id] = owed
+            self.moves += 1
         return actions
 
     def _free_id(self) -> int:
@@ -435,6 +438,7 @@ class Session:
         if packet_id not in self._in_flight:
             return []
         del self._in_flight[packet_id]
+        self.moves += 1
         actions: list[Action] = []
         while self._waiting and not actions:
             waiting = self._waiting.popleft()

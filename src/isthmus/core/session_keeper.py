@@ -19,6 +19,9 @@ from isthmus.core.session import Granted, Session
 from isthmus.core.sessions import PROGRESS, SESSION, Hold, Left, Owner, Progress
 from isthmus.wire.packets import Connect
 
+#: How often places are told that moved while nothing was given to anybody.
+IDLE_MS = 60_000
+
 C = TypeVar("C", bound=Hashable)
 #: What a client has been given, and what of that it has not acknowledged.
 Given = tuple[Places, tuple[Owed, ...]]
@@ -77,6 +80,8 @@ class SessionKeeper(Generic[C]):
         self._leaving: set[Leaving] = set()
         self._turn = 0
         self._told: Places = {}
+        self._told_moves = -1
+        self._told_ms = 0
 
     def held(self, client_id: str, connection: C) -> Held[C] | None:
         """What is held for a connection, if it is the client's newest one."""
@@ -197,25 +202,43 @@ class SessionKeeper(Generic[C]):
         held.hold = Hold(item.key, state.epoch + 1, self._region, held.hold.connection)
         return self._joined(held.hold.claim(state.owner, begins=False))
 
+    def news(self, item: Item) -> tuple[C, dict[str, Granted]] | None:
+        """Filters of a session that goes on here, which this region has only now heard of."""
+        held = self._held.get(item.key)
+        if held is None or held.returned is None or not held.hold.is_held(item):
+            return None
+        known = held.session.subscriptions
+        filters = sessions.read(item).filters
+        found = {name: each for name, each in filters.items() if name not in known}
+        known.update(found)
+        return held.connection, found
+
     def taken_over(self, item: Item) -> C | None:
         """Whose client has connected elsewhere, by a version of its session's item."""
         held = self._held.get(item.key)
         return None if held is None or held.hold.is_held(item) else held.connection
 
-    def progress(self, places: Places) -> Item | None:
+    def progress(self, places: Places, now_ms: int) -> Item | None:
         """What others are to be told of how far all sessions here are; None if that is no news.
 
-        Nobody is passed over: not who returns, nor who has left and is not safe yet.
+        Nobody is passed over: not who returns, nor who has left and is not safe yet. While nothing
+        was given to anybody there is little to tell: who goes on from an older place is read a
+        little more for, and given nothing twice.
         """
-        given = [held.given(places) for held in self._held.values() if held.session.expiry_s]
+        lasting = [held for held in self._held.values() if held.session.expiry_s]
+        if not all(held.returning is None or held.returning.is_located for held in lasting):
+            return None
+        given = [held.given(places) for held in lasting]
         given += [each.given for each in self._leaving]
-        if not given:
+        moves = sum(held.session.moves for held in lasting)
+        is_idle = moves == self._told_moves and now_ms - self._told_ms < IDLE_MS
+        if not given or is_idle:
             return None
         lowest = sessions.floor([*given, (places, ())])
         if lowest == self._told:
             return None
         self._turn += 1
-        self._told = lowest
+        self._told, self._told_moves, self._told_ms = lowest, moves, now_ms
         progress = Progress(turn=self._turn, places=lowest)
         return sessions.tell_progress(self._region, self._gateway, progress)
 

@@ -111,6 +111,10 @@ class Delivery:
     def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
         self._subscribers.remove(topic_filter, connection, granted)
 
+    def receivers(self, topic: str, publisher: str) -> dict[Connection, Granted]:
+        """Who subscribes to a topic, whether or not he is given it live."""
+        return self._subscribers.of(topic, publisher)
+
     def sent(self, batch: Batch) -> None:
         """A batch of ours is on its way to the stream."""
         if len(self._own) < OWN_MAX:

@@ -16,16 +16,16 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.bus_places import fetch, find
+from isthmus.adapters.nats.bus_places import fetch, locate
 from isthmus.adapters.nats.follow import Entry, follow
 from isthmus.clock import now_ms
 from isthmus.core import batch as batches
-from isthmus.core.batch import Batch, batch_id
+from isthmus.core.batch import Batch
 from isthmus.core.place import Place
 from isthmus.core.returning import Returning
 from isthmus.core.session import Granted
 from isthmus.errors import InputError, StreamRewound, Unavailable
-from isthmus.gateway.delivery import Delivery, Subscribers, copy_of, end_of
+from isthmus.gateway.delivery import Delivery, copy_of, end_of
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -103,15 +103,19 @@ class Replay:
 
     async def _send_again(self, connection: Connection, returning: Returning) -> None:
         """What the client was sent on another connection, under the same packet ids."""
+        entry: Entry | None = None
         batch: Batch | None = None
         while returning.owed and connection in self._still([connection]):
             owed = returning.owed[0]
-            if batch is None or owed.id != batch_id(batch.writer, batch.number):
+            if entry is None or owed.id != entry.id:
                 entry = await fetch(self._client, owed.origin, Place(owed.sequence, owed.id))
                 batch = _decoded(entry.payload) if entry is not None else None
             if connection not in self._returning:
                 return
             returning.owed.pop(0)
+            if entry is not None:
+                # As this region's copy has it: another one's sequences mean nothing here.
+                owed = owed._replace(sequence=entry.sequence)
             if batch is not None and owed.at < len(batch.messages):
                 message = batch.messages[owed.at]
                 copy = copy_of(message, Granted(1))
@@ -122,24 +126,19 @@ class Replay:
         for returning in self._still(takers).values():
             if origin in returning.behind and origin not in returning.after:
                 place = returning.places.get(origin, Place())
-                returning.after[origin] = await find(self._client, origin, place)
+                returning.locate(origin, await locate(self._client, origin, place))
         # What is not followed here is read up to its present end.
         end = await end_of(self._client, origin)
         if self._is_reached(origin, end, takers):
             return
         reading = self._behind(origin, takers)
-        subscribers = Subscribers()
-        for connection, returning in reading.items():
-            for topic_filter, granted in returning.session.subscriptions.items():
-                if granted.qos:
-                    subscribers.add(topic_filter, connection, granted)
         start = min(returning.after[origin] for returning in reading.values())
         async with aclosing(follow(self._client, streams.bus(origin), start)) as lists:
             async for entries in lists:
                 for entry in entries:
                     if entry.sequence > self._delivery.places.get(origin, end).sequence:
                         break
-                    self._give(origin, entry, subscribers, reading)
+                    self._give(origin, entry, reading)
                 # Not a moment later: from here on the same messages come live.
                 if self._is_reached(origin, end, takers):
                     return
@@ -159,13 +158,7 @@ class Replay:
             returning.reached(origin, place.sequence)
         return not self._behind(origin, takers)
 
-    def _give(
-        self,
-        origin: str,
-        entry: Entry,
-        subscribers: Subscribers,
-        reading: dict[Connection, Returning],
-    ) -> None:
+    def _give(self, origin: str, entry: Entry, reading: dict[Connection, Returning]) -> None:
         """Give one batch to everybody who has not had it."""
         wanting = {
             connection: returning
@@ -178,8 +171,9 @@ class Replay:
             if not message.qos or batch is None:
                 continue
             publisher = batch.sources[message.source].client
-            for connection, granted in subscribers.of(message.topic, publisher).items():
-                returning = wanting.get(connection)
+            # By the subscriptions of this moment: they may change while a client is read for.
+            for connection, granted in self._delivery.receivers(message.topic, publisher).items():
+                returning = wanting.get(connection) if granted.qos else None
                 owed = returning and returning.take(origin, entry.sequence, entry.id, at)
                 if returning and owed:
                     copy = copy_of(message, granted)

@@ -114,7 +114,7 @@ class Sessions:
         )
         begins = partial(begun, beginning.is_present)
         if beginning.item is not None and beginning.is_promise:
-            self._lane.carry(beginning.item.encode(), Carrying(begins, connection.fail))
+            self._promise(connection, beginning.item, begins)
             return
         if beginning.item is not None:
             self._carry(beginning.item)
@@ -138,7 +138,17 @@ class Sessions:
         if item is None:
             answer()
         else:
-            self._lane.carry(item.encode(), Carrying(answer, connection.fail))
+            self._promise(connection, item, answer)
+
+    def _promise(self, connection: Connection, item: Item, kept: Callable[[], None]) -> None:
+        """Store what a client waits for; if that fails it hears nothing, and connects again."""
+
+        def failed(reason: str) -> None:
+            connection.fail(reason)
+            # It is in this process's view already, and must not be there alone.
+            self._carry(item)
+
+        self._lane.carry(item.encode(), Carrying(kept, failed))
 
     def has_room(self, connection: Connection) -> None:
         """A client has acknowledged something."""
@@ -198,9 +208,18 @@ class Sessions:
             reason = "the client has connected elsewhere"
             connection.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
             return
+        self._join_late(item)
         again = self._keeper.reclaim(item)
         if again is not None:
             self._carry(again)
+
+    def _join_late(self, item: Item) -> None:
+        """A session may go on before this region has heard of all that it subscribed to."""
+        found = self._keeper.news(item)
+        if found is not None:
+            connection, filters = found
+            for topic_filter, granted in filters.items():
+                self._delivery.join(connection, topic_filter, granted)
 
     # What clients have, and what others are told of it
 
@@ -219,7 +238,7 @@ class Sessions:
 
     async def _tell_for_ever(self) -> None:
         while True:
-            item = self._keeper.progress(self._delivery.now())
+            item = self._keeper.progress(self._delivery.now(), now_ms())
             if item is not None:
                 # One that is lost is followed by the next.
                 self._lane.carry(item.encode())

@@ -15,19 +15,16 @@ from isthmus.adapters.nats.follow import Entry
 from isthmus.core.place import ALL, Place
 
 
-async def find(client: Client, origin: str, place: Place) -> int:
-    """The sequence after which what follows a place begins; raises NatsError and TimeoutError.
+async def locate(client: Client, origin: str, place: Place) -> Place:
+    """A place as this region's copy has it; raises NatsError and TimeoutError.
 
     Where this region lacks the batch, it has nothing that comes after it either, but for batches of
     other writers: those are given once more.
     """
-    if not place.sequence:
-        return 0
-    found = await _nearest(client, origin, place)
+    found = await _nearest(client, origin, place) if place.sequence else None
     if found is None:
-        return 0
-    is_whole = place.given == ALL or found.id != place.id
-    return found.sequence if is_whole else found.sequence - 1
+        return Place()
+    return Place(found.sequence, found.id, place.given if found.id == place.id else ALL)
 
 
 async def fetch(client: Client, origin: str, place: Place) -> Entry | None:
