@@ -9,27 +9,29 @@ from mqtt_sessions import Rights, said, sent
 from mqtt_sessions import session as any_session
 
 from isthmus.core.dialect import AWS
-from isthmus.core.session import (
+from isthmus.core.message_properties import (
     CONTENT_TYPE_MAX_BYTES,
     CORRELATION_MAX_BYTES,
     EXPIRY_MAX_S,
     IDENTITY_MAX_BYTES,
     IDENTITY_PROPERTY,
+    USER_PROPERTIES_MAX_BYTES,
+    has_expired,
+    identity_of,
+    remaining,
+)
+from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     OUTGOING_QUEUED_MAX,
     OUTGOING_QUEUED_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     RECEIVE_MAX,
-    USER_PROPERTIES_MAX_BYTES,
     Close,
     Granted,
     Join,
     Recall,
     Session,
     Store,
-    has_expired,
-    identity_of,
-    remaining,
 )
 from isthmus.wire import mqtt, mqtt5, packets
 from isthmus.wire.packets import LEVEL_3, LEVEL_5, Disconnect, Filter, Publish

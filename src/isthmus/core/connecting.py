@@ -9,14 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from isthmus.core.dialect import AWS, Dialect
+from isthmus.core.message_properties import clamped, refuse_properties
 from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     RECEIVE_MAX,
     Permissions,
     Session,
-    clamped,
     may_publish,
-    refuse_properties,
 )
 from isthmus.errors import MalformedPacket
 from isthmus.wire import packets

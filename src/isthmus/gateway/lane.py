@@ -21,8 +21,9 @@ from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Source, batch_id
 from isthmus.core.confirm import Durability, Load
+from isthmus.core.message_properties import identity_of
 from isthmus.core.promises import Promise
-from isthmus.core.session import Ticket, identity_of
+from isthmus.core.session import Ticket
 from isthmus.core.writer import Writer
 from isthmus.errors import Unavailable
 from isthmus.region.state import StateStore, alone_range_name
