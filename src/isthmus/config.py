@@ -390,7 +390,7 @@ def load(path: Path, kind: type[T]) -> T:
             validate()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file", hint="name it with --config FILE") from None
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: not TOML: {error}") from None
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{path}: {error}") from None

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from isthmus.core.cursor import Cursor
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
 T = TypeVar("T")
@@ -160,5 +161,5 @@ def decode(raw: bytes, kind: type[T]) -> T:
     """Read a message; raises InputError for anything else."""
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"not a {kind.__name__}: {error}") from None

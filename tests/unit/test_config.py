@@ -82,3 +82,11 @@ def test_what_cannot_be_is_refused_by_name_value_and_what_to_do(
 ) -> None:
     with pytest.raises(ConfigError, match=rf"region.toml: {says}.*\nTry: "):
         read(tmp_path, **changes)
+
+
+@pytest.mark.parametrize("text", [b"region = ", b'region = "\x80"'], ids=["broken", "not UTF-8"])
+def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path, text):
+    file = tmp_path / "region.toml"
+    file.write_bytes(text)
+    with pytest.raises(ConfigError, match=r"region\.toml: not TOML"):
+        configs.load(file, RegionConfig)

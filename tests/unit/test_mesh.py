@@ -121,3 +121,10 @@ async def test_what_is_no_state_of_that_site_is_refused(pair, change):
     with pytest.raises(InputError):
         us.mesh.read("mars", eu.mesh.write("us"))
     assert us.mesh.known() == {}
+
+
+@pytest.mark.parametrize("body", [b'{"site": "\x80"}', b"[" * 100_000], ids=["not UTF-8", "deep"])
+async def test_what_cannot_be_read_is_refused(pair, body):
+    _, us = pair
+    with pytest.raises(InputError):
+        us.mesh.read("eu", body)

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from isthmus.adapters import private_files
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.wire.properties import PublishProperties
 
 #: Lines read again at start so that repeats of recent messages are still recognised.
@@ -111,7 +112,7 @@ class Lake:
     def _load_cursor(self) -> LakeCursor:
         try:
             return msgspec.json.decode(self._cursor_path.read_bytes(), type=LakeCursor)
-        except (FileNotFoundError, msgspec.DecodeError):
+        except (FileNotFoundError, *UNDECODABLE):
             return LakeCursor()
 
     def append(self, rows: list[LakeRow]) -> None:

@@ -14,6 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from isthmus.config import Listen
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import ConfigError, Unavailable
 
 P = TypeVar("P", "LoadPlan", "DelayPlan")
@@ -184,7 +185,7 @@ def load(path: Path, kind: type[P]) -> P:
     except OSError as error:
         hint = "name it with --plan FILE"
         raise ConfigError(f"{path}: {error.strerror}", hint=hint) from None
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise ConfigError(f"{path}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.args[0]}", hint=error.hint) from None

@@ -23,6 +23,7 @@ from isthmus.bench.certificates import register_many
 from isthmus.bench.plan import DelayPlan, Outcome, Route, dump
 from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
 from isthmus.config import Listen, RegionConfig
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.local import bring_up, nats_server
 from isthmus.local.child import Child
@@ -163,7 +164,7 @@ def _complaints(system: LocalSystem) -> str:
     found = []
     for file in sorted((system.settings.state_dir / "logs").glob("*.log")):
         for line in file.read_text(errors="replace").splitlines():
-            with suppress(msgspec.DecodeError):
+            with suppress(*UNDECODABLE):
                 said = msgspec.json.decode(line, type=_LogLine)
                 if said.level != "info" and said.logger.startswith("isthmus"):
                     found.append((said.at, f"{file.stem}: {said.message} {said.reason}".strip()))

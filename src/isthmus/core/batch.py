@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import msgspec
 
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 from isthmus.wire.properties import PublishProperties
 
@@ -82,7 +83,7 @@ def decode(raw: bytes) -> Batch:
     """Read a batch; raises InputError for anything else."""
     try:
         return _DECODER.decode(raw)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"not a batch: {error}") from None
 
 
@@ -90,7 +91,7 @@ def items_of(raw: bytes) -> tuple[bytes, ...]:
     """Read the items of an encoded batch and pass its messages over; raises InputError."""
     try:
         return _ITEMS.decode(raw).items
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"not a batch: {error}") from None
 
 

@@ -21,6 +21,7 @@ import msgspec
 from isthmus.core import lattice
 from isthmus.core.lattice import Dot, Fields, Lattice, Live, Register
 from isthmus.core.stamp import Stamp, StampClock
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
 #: No item may be larger, encoded: a stream message must hold it with room to spare.
@@ -108,7 +109,7 @@ def decode(raw: bytes) -> Item:
         if isinstance(life, Live):
             for entry in life.entries.values():
                 lattice.decode_stamp(entry)
-    except (msgspec.DecodeError, TypeError, ValueError, RecursionError) as error:
+    except (*UNDECODABLE, TypeError, ValueError) as error:
         raise InputError(f"not an item: {error!r}") from None
     return Item(read.kind, read.key, read.vv, fields)
 

@@ -15,6 +15,7 @@ from typing import IO, Any
 import msgspec
 
 from isthmus.core.routing import Route
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
 ROUTES_FILE = "routes.json"
@@ -47,7 +48,7 @@ class Journal:
             held = msgspec.json.decode(path.read_bytes(), type=_RoutesFile)
         except FileNotFoundError:
             return {}
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             hint = "restore it from another site's copy, or delete it while the others run"
             raise InputError(f"{path}: {error}", hint=hint) from None
         return {route.name: route for route in held.routes}

@@ -17,6 +17,7 @@ import msgspec
 
 from isthmus.config import SiteConfig, SitePeer
 from isthmus.core.contact import Contact, Message, SiteState
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Mesh:
         """Take one message in; raises InputError if it is not that peer's state."""
         try:
             message = self._decoder.decode(body)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise InputError(f"not a site's state: {error}") from None
         if message.site != peer:
             raise InputError(f"site is {message.site!r}, but the certificate says {peer!r}")

@@ -19,6 +19,7 @@ from isthmus.adapters.tls import Identity, identity_of
 from isthmus.config import SiteConfig
 from isthmus.core.health import Verdict, Vote
 from isthmus.core.routing import Intent, Route
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.director.director import Director
 from isthmus.director.mesh import STATE_BYTES_MAX, Mesh
 from isthmus.errors import InputError
@@ -118,7 +119,7 @@ class OperatorApi:
             return _refused(identity, UNIT_OF_OPERATORS)
         try:
             intent = msgspec.json.decode(await request.read(), type=Intent)
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             # msgspec names the field and what it should be.
             return _json({"error": f"not an intent: {error}"}, status=400)
         # An operator who hangs up must not leave half an intent behind.

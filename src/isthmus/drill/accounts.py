@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from isthmus.adapters.lake import LakeRow
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.drill.observed import Client
 
 #: Client and sequence in its payload.
@@ -46,7 +47,7 @@ class LakeAccount:
         for row in rows:
             try:
                 key = (row.client, _PAYLOADS.decode(row.body()).seq)
-            except msgspec.DecodeError:
+            except UNDECODABLE:
                 continue
             account.raw[key] += 1
             if not row.maybe_dup_of:

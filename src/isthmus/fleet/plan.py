@@ -13,6 +13,7 @@ from typing import Literal
 
 import msgspec
 
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import ConfigError
 
 #: ``device``: our device client, which knows every region. ``plain``: stock paho-mqtt, which
@@ -111,7 +112,7 @@ def load(path: Path) -> FleetPlan:
     except OSError as error:
         hint = "name it with --plan FILE"
         raise ConfigError(f"{path}: {error.strerror}", hint=hint) from None
-    except msgspec.DecodeError as error:
+    except UNDECODABLE as error:
         raise ConfigError(f"{path}: {error}") from None
     except ConfigError as error:
         raise ConfigError(f"{path}: {error.args[0]}", hint=error.hint) from None

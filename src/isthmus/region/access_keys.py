@@ -18,6 +18,7 @@ from isthmus.core import access_keys
 from isthmus.core.access_keys import ACCESS_KEY, AccessKeyStatus, Role
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.core.view import View
 from isthmus.errors import InputError
 
@@ -58,7 +59,7 @@ class AccessKeys:
         """The only answer that a secret is in."""
         try:
             role = msgspec.json.decode(await request.read(), type=NewAccessKey).role
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise InputError(f"body: {error}", hint=f"role: {', '.join(Role)}") from None
         if self._sealing is None:
             hint = "set secrets_key, the same in every region"

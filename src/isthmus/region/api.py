@@ -34,6 +34,7 @@ from isthmus.core import policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
 from isthmus.region.access_keys import AccessKeys
@@ -315,7 +316,7 @@ def _check_name(field: str, name: str) -> None:
 def _body(raw: bytes, kind: type[Registration]) -> Registration:
     try:
         return msgspec.json.decode(raw, type=kind)
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except UNDECODABLE as error:
         raise InputError(f"body: {error}") from None
 
 

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import Unavailable
 
 
@@ -72,7 +73,7 @@ class Publisher:
             return
         try:
             ack = _ACKS.decode(message.data)
-        except (msgspec.DecodeError, msgspec.ValidationError):
+        except UNDECODABLE:
             # No responders: an empty message, as there is no such stream.
             future.set_exception(Unavailable("no stream takes this subject"))
             return
