@@ -213,7 +213,7 @@ def test_connack_names_what_is_there_and_what_is_not():
         topic_alias_max=8,
         wildcards_available=True,
         subscription_ids_available=False,
-        shared_available=False,
+        shared_available=True,
     )
 
 

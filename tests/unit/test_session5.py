@@ -29,6 +29,7 @@ from isthmus.core.session import (
     Close,
     Granted,
     Join,
+    Leave,
     Recall,
     Session,
     Store,
@@ -203,7 +204,10 @@ def test_a_session_expiry_cannot_be_asked_for_on_the_way_out():
         ("$share", ReasonCode.TOPIC_FILTER_INVALID),
         ("x" * 257, ReasonCode.TOPIC_FILTER_INVALID),
         ("a/" * 8 + "b", ReasonCode.TOPIC_FILTER_INVALID),
-        ("$share/g/t", ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED),
+        ("$share/g", ReasonCode.TOPIC_FILTER_INVALID),
+        ("$share/g/$aws/x", ReasonCode.TOPIC_FILTER_INVALID),
+        ("$share/g/" + "a/" * 8 + "b", ReasonCode.TOPIC_FILTER_INVALID),
+        ("$share/secret/t", ReasonCode.NOT_AUTHORIZED),
     ],
 )
 def test_a_filter_that_is_refused_says_why_and_the_others_hold(topic_filter, code):
@@ -211,6 +215,20 @@ def test_a_filter_that_is_refused_says_why_and_the_others_hold(topic_filter, cod
     actions = each.handle(packets.Subscribe(1, (Filter(topic_filter, 1), Filter("t", 2))))
     assert [each for each in actions if isinstance(each, Join)] == [Join("t", Granted(1))]
     assert said(actions) == [packets.Suback(1, (code, 1))]
+
+
+@pytest.mark.parametrize("expiry_s", [0, 60])
+def test_others_must_know_who_shares_before_that_is_said(expiry_s):
+    each = session(expiry_s=expiry_s)
+    join, remember = each.handle(packets.Subscribe(1, (Filter("$share/g/t", 1),)))
+    assert join == Join("$share/g/t", Granted(1))
+    assert remember.filters == {"$share/g/t": Granted(1)}
+    # Nothing that is retained comes with it, section 4.8.2.
+    assert said(remember.then) == [packets.Suback(1, (1,))]
+    leave, remember = each.handle(packets.Unsubscribe(2, ("$share/g/t",)))
+    assert leave == Leave("$share/g/t", Granted(1))
+    assert remember.filters == {"$share/g/t": None}
+    assert said(remember.then) == [packets.Unsuback(2, (0,))]
 
 
 def test_too_many_filters_are_a_quota():

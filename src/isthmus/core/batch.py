@@ -8,6 +8,8 @@ added at the end, so that releases read each other's.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from isthmus.core.undecodable import UNDECODABLE
@@ -23,6 +25,14 @@ class Source(msgspec.Struct, frozen=True, array_like=True, gc=False):
     client: str
     #: Certificate id.
     principal: str
+
+
+class Share(NamedTuple):
+    """Whose a message is, of one group that shares a subscription (``core.shares``)."""
+
+    client: str
+    #: As the client subscribed, ``$share/NAME/FILTER``.
+    topic_filter: str
 
 
 class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -44,6 +54,10 @@ class Message(msgspec.Struct, frozen=True, array_like=True, gc=False):
     properties: PublishProperties | None = None
     #: The publish carried RETAIN.
     retain: bool = False
+    #: One of each group that shares a subscription to it.
+    shares: tuple[Share, ...] = ()
+    #: It was stored before, and is now for those of ``shares`` and nobody else.
+    is_handed_over: bool = False
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

@@ -153,7 +153,6 @@ def accept(
         assigned_client_id=packet.client_id if is_assigned else None,
         topic_alias_max=TOPIC_ALIAS_MAX,
         subscription_ids_available=False,
-        shared_available=False,
         server_keep_alive_s=None if keep_alive_s == packet.keep_alive_s else keep_alive_s,
     )
     return CODECS[packet.level].encode(packets.Connack(is_present, 0, granted))

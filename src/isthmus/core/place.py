@@ -38,3 +38,5 @@ class Owed(NamedTuple):
     at: int
     #: Under which it was sent; 0 if it was not yet.
     packet_id: int = 0
+    #: The shared subscription by which it is the client's, if it is by one.
+    share: str = ""

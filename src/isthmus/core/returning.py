@@ -72,7 +72,7 @@ class Returning:
         self._has_stopped = False
         return origin in self.behind and not self.is_full and self.after[origin] < sequence
 
-    def take(self, origin: str, sequence: int, batch: str, at: int) -> Owed | None:
+    def take(self, origin: str, sequence: int, batch: str, at: int, share: str = "") -> Owed | None:
         """Take a message, to be delivered as what is answered; None if not, or had already."""
         place = self.places.get(origin, Place())
         if self._has_stopped or (batch == place.id and at < place.given):
@@ -81,7 +81,7 @@ class Returning:
             self._has_stopped = True
             self.places[origin] = Place(sequence, batch, at)
             return None
-        return Owed(origin, sequence, batch, at)
+        return Owed(origin, sequence, batch, at, 0, share)
 
     def end_batch(self, origin: str, sequence: int, batch: str) -> None:
         """Everything of the batch was offered."""

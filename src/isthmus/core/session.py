@@ -7,8 +7,7 @@ kept first, and nothing is done for a client before CONNECT was accepted (``core
 Where the versions differ, MQTT 5 is told why: by a code in its answers, and by a DISCONNECT before
 the connection is closed. MQTT 3.1.1 has no word for either.
 
-What is not here yet is refused where a client asks for it, and never accepted as if it were:
-shared subscriptions, QoS 2.
+QoS 2 is refused where a client asks for it, and never accepted as if it were.
 
 Names in brackets are normative statements of the OASIS standard of MQTT 5, 7 March 2019.
 """
@@ -27,6 +26,7 @@ from isthmus.wire import packets
 from isthmus.wire.mqtt import CODECS, Codec
 from isthmus.wire.properties import size_of
 from isthmus.wire.reason_codes import ReasonCode
+from isthmus.wire.topics import is_shared, shared_filter
 
 PAYLOAD_MAX_BYTES = 128 * 1024
 #: QoS 1 messages of a client that it may have sent without an answer: MQTT 5's Receive Maximum.
@@ -35,7 +35,6 @@ RECEIVE_MAX = 100
 OUTGOING_IN_FLIGHT_MAX = 100
 OUTGOING_QUEUED_MAX = 1_000
 OUTGOING_QUEUED_MAX_BYTES = 1024 * 1024
-SHARED_PREFIX = "$share/"
 TOPICS_REMEMBERED_MAX = 32
 
 
@@ -278,7 +277,9 @@ class Session:
             granted = Granted(min(wanted.qos, 1), wanted.no_local, wanted.retain_as_published)
             codes.append(granted.qos)
             is_new = wanted.topic_filter not in self.subscriptions
-            if wanted.retain_handling == 0 or (wanted.retain_handling == 1 and is_new):
+            recalls_now = wanted.retain_handling == 0 or (wanted.retain_handling == 1 and is_new)
+            # Section 4.8.2: what is retained is not for those who share.
+            if recalls_now and not is_shared(wanted.topic_filter):
                 recalls.append(Recall(wanted.topic_filter, granted))
             # [MQTT-3.8.4-3]: a filter that is subscribed again replaces the old subscription.
             actions += self._leave(wanted.topic_filter)
@@ -291,8 +292,12 @@ class Session:
     def _remembered(
         self, changed: Mapping[str, Granted | None], then: list[Action]
     ) -> list[Action]:
-        """SUBACK and UNSUBACK of a session that outlives its connection are promises too."""
-        return [Remember(changed, then)] if changed and self.expiry_s else then
+        """SUBACK and UNSUBACK are promises too, where others must know what is subscribed to.
+
+        That is of a session that outlives its connection, and of what is shared.
+        """
+        matters = self.expiry_s or any(map(is_shared, changed))
+        return [Remember(changed, then)] if changed and matters else then
 
     def _refuse_filter(self, number: int, topic_filter: str) -> int:
         """Why a filter is not granted, or 0; MQTT 3.1.1 has one code for all of it."""
@@ -301,11 +306,10 @@ class Session:
             return ReasonCode.QUOTA_EXCEEDED
         if is_new and len(self.subscriptions) >= self.dialect.subscriptions_max:
             return ReasonCode.QUOTA_EXCEEDED
-        if topic_filter.startswith(SHARED_PREFIX):
-            # Section 3.9.3 has this code, so that the other filters hold; 3.2.2.3.13 would let us
-            # end the connection for it.
-            return ReasonCode.SHARED_SUBSCRIPTIONS_NOT_SUPPORTED
-        if self.dialect.is_reserved(topic_filter) or not self.dialect.takes_topic(topic_filter):
+        wanted = shared_filter(topic_filter) if is_shared(topic_filter) else topic_filter
+        if not wanted or self.dialect.is_reserved(wanted):
+            return ReasonCode.TOPIC_FILTER_INVALID
+        if not self.dialect.takes_topic(topic_filter):
             return ReasonCode.TOPIC_FILTER_INVALID
         allowed, _ = self.permissions.allows("iot:Subscribe", f"topicfilter/{topic_filter}")
         return 0 if allowed else ReasonCode.NOT_AUTHORIZED

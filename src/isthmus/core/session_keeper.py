@@ -117,28 +117,58 @@ class SessionKeeper(Generic[C]):
         # After all that is known here, and where two regions do not hear of each other, by when
         # it was: a region to which the client came more often knows no better for that.
         epoch = max(state.epoch + 1, now_ms)
-        hold = Hold(client, epoch, self._region, name)
-        held = self._held[client] = Held(connection, session, hold)
+        held = Held(connection, session, Hold(client, epoch, self._region, name))
         if is_present:
             session.subscriptions.update(state.filters)
             returning = Returning(session, dict(places), list(owed), set(self._origins))
             held.returning = held.returned = returning
+        item = self._claimed(held, principal, places, owed, begins=not is_present)
+        # What was promised of an older session is safe. New is who speaks for the client, and what
+        # others must publish if he cannot.
+        is_new = bool(session.expiry_s) and not is_present
+        return Beginning(is_present, item, is_promise=is_new or session.will is not None)
+
+    def begin_to_share(
+        self,
+        connection: C,
+        name: str,
+        session: Session,
+        places: Places,
+        now_ms: int,
+        principal: str = "",
+    ) -> Item | None:
+        """Let others know of a session that nobody needed to; None where they do already."""
+        client = session.client_id
+        if client in self._held:
+            return None
+        epoch = max(sessions.read(self._view.get(SESSION, client)).epoch + 1, now_ms)
+        held = Held(connection, session, Hold(client, epoch, self._region, name))
+        return self._claimed(held, principal, places, (), begins=True)
+
+    def _claimed(
+        self,
+        held: Held[C],
+        principal: str,
+        places: Places,
+        owed: tuple[Owed, ...],
+        *,
+        begins: bool,
+    ) -> Item:
+        session = held.session
+        self._held[session.client_id] = held
         owner = Owner(
             region=self._region,
             gateway=self._gateway,
             turn=self._turn,
             principal=principal,
-            level=connect.level,
+            level=session.level,
+            dialect=session.dialect.name,
             expiry_s=session.expiry_s,
             places=places,
             owed=owed,
             will=sessions.will_of(session.will),
         )
-        item = self._joined(hold.claim(owner, begins=not is_present))
-        # What was promised of an older session is safe. New is who speaks for the client, and what
-        # others must publish if he cannot.
-        is_new = bool(session.expiry_s) and not is_present
-        return Beginning(is_present, item, is_promise=is_new or session.will is not None)
+        return self._joined(held.hold.claim(owner, begins=begins))
 
     def change(
         self, client_id: str, connection: C, filters: Mapping[str, Granted | None]

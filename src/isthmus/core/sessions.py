@@ -28,6 +28,7 @@ from isthmus.core.session import Granted
 from isthmus.core.stamp import Stamp
 from isthmus.wire.packets import Publish, Will
 from isthmus.wire.properties import PublishProperties
+from isthmus.wire.topics import Dialect, is_shared
 
 T = TypeVar("T")
 
@@ -62,6 +63,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     principal: str = ""
     #: MQTT's protocol level: a session of one version is not continued in the other.
     level: int
+    #: Of its listener, by which its filters match.
+    dialect: Dialect = "aws"
     #: How long the session outlives the connection; 0 ends it with the connection.
     expiry_s: int
     #: What the client had been given when it connected.
@@ -205,6 +208,12 @@ def read(item: Item | None) -> State:
     }
     found = _convert(left, Left) if is_left and isinstance(left, Latest) else None
     return State(owner.stamp.ms, _convert(owner, Owner), found, filters)
+
+
+def has_shares(item: Item) -> bool:
+    """Whether a session has, or had, shared subscriptions."""
+    filters = item.fields.values.get("filters")
+    return isinstance(filters, Fields) and any(map(is_shared, filters.values))
 
 
 def _entries(held: Lattice | None) -> list[tuple[str, Latest]]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Generic, TypeVar
 
-from isthmus.core.batch import Batch, Message, Source
+from isthmus.core.batch import Batch, Message, Share, Source
 from isthmus.core.confirm import AloneRange, Durability, Load, Window
 from isthmus.wire.properties import PublishProperties, size_of
 
@@ -55,6 +55,8 @@ class Writer(Generic[T]):
         identity: str = "",
         properties: PublishProperties | None = None,
         retain: bool = False,
+        shares: tuple[Share, ...] = (),
+        is_handed_over: bool = False,
     ) -> bool:
         """Take a publish for the next batch; True if that is full and must not wait longer."""
         index = self._indices.get(source.connection)
@@ -62,7 +64,19 @@ class Writer(Generic[T]):
             index = self._indices[source.connection] = len(self._sources)
             self._sources.append(source)
         self._messages.append(
-            Message(index, topic, payload, qos, dup, at_ms, identity, properties, retain)
+            Message(
+                index,
+                topic,
+                payload,
+                qos,
+                dup,
+                at_ms,
+                identity,
+                properties,
+                retain,
+                shares,
+                is_handed_over,
+            )
         )
         self._bytes += len(payload) if properties is None else len(payload) + size_of(properties)
         if token is not None:

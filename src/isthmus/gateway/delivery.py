@@ -25,8 +25,9 @@ from isthmus.core.dialect import DIALECTS
 from isthmus.core.place import Owed, Place, Places
 from isthmus.core.session import Granted
 from isthmus.errors import InputError, Unavailable
+from isthmus.gateway.sharing import Sharing
 from isthmus.wire.packets import Publish
-from isthmus.wire.topics import Dialect, TopicTree, matches
+from isthmus.wire.topics import Dialect, TopicTree, is_shared
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -40,8 +41,10 @@ ENDS_S = 1.0
 #: Batches that are kept decoded until the stream shows them; more are decoded again.
 OWN_MAX = 64
 
+#: How a client gets a message, and the shared subscription by which it does, if it is by one.
+Receiver = tuple[Granted, str]
 #: A client's subscription, as a tree holds it.
-Subscriber = tuple["Connection", Granted]
+Subscriber = tuple["Connection", Receiver]
 
 
 class Subscribers:
@@ -53,10 +56,10 @@ class Subscribers:
         }
 
     def add(self, topic_filter: str, connection: Connection, granted: Granted) -> None:
-        self._tree(connection).add(topic_filter, (connection, granted))
+        self._tree(connection).add(topic_filter, (connection, (granted, "")))
 
     def remove(self, topic_filter: str, connection: Connection, granted: Granted) -> None:
-        self._tree(connection).remove(topic_filter, (connection, granted))
+        self._tree(connection).remove(topic_filter, (connection, (granted, "")))
 
     def _tree(self, connection: Connection) -> TopicTree[Subscriber]:
         return self._trees[connection.dialect.name]
@@ -64,19 +67,19 @@ class Subscribers:
     def __bool__(self) -> bool:
         return any(self._trees.values())
 
-    def of(self, topic: str, publisher: str) -> dict[Connection, Granted]:
+    def of(self, topic: str, publisher: str) -> dict[Connection, Receiver]:
         """Who gets a message, and how.
 
         A client whose filters overlap gets one copy, at the highest QoS it asked for.
         """
-        found: dict[Connection, Granted] = {}
+        found: dict[Connection, Receiver] = {}
         for tree in self._trees.values():
-            for connection, granted in tree.match(topic) if tree else ():
+            for connection, receiver in tree.match(topic) if tree else ():
                 session = connection.session
                 # [MQTT-3.8.3-3]: a client is told apart by its id, on whichever connection it was.
                 is_own = session is not None and session.client_id == publisher
-                if not (granted.no_local and is_own):
-                    found[connection] = max(granted, found.get(connection, granted))
+                if not (receiver[0].no_local and is_own):
+                    found[connection] = max(receiver, found.get(connection, receiver))
         return found
 
 
@@ -88,32 +91,51 @@ class Delivery:
         client: Client,
         region: str,
         peers: Sequence[str],
-        everywhere: Sequence[str],
         take_items: Callable[[tuple[bytes, ...]], None],
+        sharing: Sharing,
+        *,
+        follows_all: bool,
+        is_everywhere: Callable[[str], bool],
     ) -> None:
         self._client = client
         self._region = region
-        self._everywhere = tuple(everywhere)
+        self._is_everywhere = is_everywhere
         self._take_items = take_items
+        self._sharing = sharing
         self._subscribers = Subscribers()
         #: Followed, and up to where everything was delivered.
         self.places: Places = {}
         self.origins = (region, *peers)
-        self.followed = self.origins if everywhere else (region,)
+        self.followed = self.origins if follows_all else (region,)
         self._ends: Places = {}
         #: Batches of this process that the stream has not shown yet: they need no decoding.
         self._own: dict[str, Batch] = {}
         self._known = asyncio.Event()
 
     def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.add(topic_filter, connection, granted)
+        if is_shared(topic_filter):
+            self._sharing.join(connection, topic_filter, granted)
+        else:
+            self._subscribers.add(topic_filter, connection, granted)
 
     def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._subscribers.remove(topic_filter, connection, granted)
+        if is_shared(topic_filter):
+            self._sharing.leave(connection, topic_filter)
+        else:
+            self._subscribers.remove(topic_filter, connection, granted)
 
-    def receivers(self, topic: str, publisher: str) -> dict[Connection, Granted]:
-        """Who subscribes to a topic, whether or not he is given it live."""
-        return self._subscribers.of(topic, publisher)
+    def receivers(self, message: Message, publisher: str) -> dict[Connection, Receiver]:
+        """Whose a message is, whether or not he is given it live."""
+        found: dict[Connection, Receiver] = {}
+        if not message.is_handed_over:
+            found = self._subscribers.of(message.topic, publisher)
+        for share in message.shares:
+            taker = self._sharing.taker(share)
+            if taker is not None:
+                connection, granted = taker
+                granted = max(granted, found.get(connection, (granted, ""))[0])
+                found[connection] = (granted, share.topic_filter)
+        return found
 
     def sent(self, batch: Batch) -> None:
         """A batch of ours is on its way to the stream."""
@@ -176,8 +198,8 @@ class Delivery:
             if batch is None:
                 # What nobody here listens to is not decoded.
                 self._take_items(batches.items_of(entry.payload))
-                batch = batches.decode(entry.payload) if self._subscribers else None
-            if batch is not None and self._subscribers:
+                batch = batches.decode(entry.payload) if self._has_takers else None
+            if batch is not None and self._has_takers:
                 self._deliver(origin, entry, batch)
                 is_delivered = True
         except InputError as error:
@@ -192,8 +214,11 @@ class Delivery:
         for at, message in enumerate(batch.messages):
             if is_remote and not self._is_everywhere(message.topic):
                 continue
-            publisher = batch.sources[message.source].client
-            for connection, granted in self._subscribers.of(message.topic, publisher).items():
+            source = batch.sources[message.source]
+            if message.shares:
+                self._sharing.pass_on(source, message)
+            receivers = self.receivers(message, source.client)
+            for connection, (granted, share) in receivers.items():
                 session = connection.session
                 # Who is behind is given this later, after what it missed.
                 if session is not None and origin not in connection.behind:
@@ -201,12 +226,13 @@ class Delivery:
                     if not qos and connection.drops:
                         connection.drop()
                         continue
-                    owed = Owed(origin, entry.sequence, entry.id, at) if qos else None
+                    owed = Owed(origin, entry.sequence, entry.id, at, 0, share) if qos else None
                     copy = copy_of(message, granted)
                     connection.perform(session.deliver(copy, message.at_ms, now, owed))
 
-    def _is_everywhere(self, topic: str) -> bool:
-        return any(matches(each, topic) for each in self._everywhere)
+    @property
+    def _has_takers(self) -> bool:
+        return bool(self._subscribers) or bool(self._sharing)
 
 
 def copy_of(message: Message, granted: Granted) -> Publish:

@@ -25,14 +25,14 @@ from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core import carried
 from isthmus.core.admission import Admission, Gate
-from isthmus.core.batch import Batch
+from isthmus.core.batch import Batch, Share
 from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, authorize_connect, begin
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
 from isthmus.core.promises import Promise
 from isthmus.core.retained import RETAINED, retain, retained
-from isthmus.core.session import Granted, Session, Store
+from isthmus.core.session import Granted, Session, Store, Ticket
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
 from isthmus.gateway.authentication import Authentication
@@ -42,6 +42,7 @@ from isthmus.gateway.door import Door
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.listeners import Listeners
 from isthmus.gateway.sessions import Departed, Sessions
+from isthmus.gateway.sharing import Leftover, Sharing
 from isthmus.gateway.shedding import Shedding
 from isthmus.region.log_view import keep_following
 from isthmus.region.state import StateStore
@@ -88,7 +89,16 @@ class Gateway:
         self._lane_of = {**self._lanes, Promise.MEMORY: self._lanes[Promise.REGION]}
         self._promises = config.promises
         peers = [peer.region for peer in config.peers]
-        self._delivery = Delivery(client, config.region, peers, config.everywhere, self._take_items)
+        self._sharing = Sharing(client, config.region, self._is_everywhere, self._hand_over)
+        self._delivery = Delivery(
+            client,
+            config.region,
+            peers,
+            self._take_items,
+            self._sharing,
+            follows_all=bool(config.everywhere),
+            is_everywhere=self._is_everywhere,
+        )
         self.sessions = Sessions(
             client,
             config.region,
@@ -97,6 +107,7 @@ class Gateway:
             self._lanes[Promise.TWO_REGIONS if peers else Promise.REGION],
             self._delivery,
             self.store,
+            self._sharing,
         )
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
@@ -240,6 +251,7 @@ class Gateway:
         session = connection.session
         if session is None:
             return
+        self._sharing.closed(connection)
         for topic_filter, granted in session.subscriptions.items():
             self.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
@@ -276,11 +288,29 @@ class Gateway:
         if publish.retain:
             present = self._log_view.get(RETAINED, publish.topic)
             lane.carry(retain(present, self._clock, publish, at_ms).encode())
+        shares = self._sharing.choose(publish.topic)
         if promise is Promise.MEMORY and action.ticket is not None:
-            lane.add(client, publish, None, at_ms)
+            lane.add(client, publish, None, at_ms, shares)
             client.kept([action.ticket])
         else:
-            lane.add(client, publish, action.ticket, at_ms)
+            lane.add(client, publish, action.ticket, at_ms, shares)
+
+    def _hand_over(self, leftover: Leftover, to: Share) -> None:
+        """Store what a member of a group did not take, for another one."""
+        message = leftover.message
+        lane = self._lane_of[self._promises.of(message.topic)]
+        publish = Publish(
+            message.topic,
+            message.payload,
+            message.qos,
+            message.retain,
+            properties=message.properties,
+        )
+        lane.add(leftover, publish, Ticket(0), message.at_ms, (to,), is_handed_over=True)
+
+    def _is_everywhere(self, topic: str) -> bool:
+        """Whether clients of every region are given what is published to a topic."""
+        return any(matches(each, topic) for each in self.config.everywhere)
 
     def sent(self, batch: Batch) -> None:
         self._delivery.sent(batch)

@@ -19,7 +19,7 @@ from typing import Protocol
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core import batch as batches
-from isthmus.core.batch import Batch, Source, batch_id
+from isthmus.core.batch import Batch, Share, Source, batch_id
 from isthmus.core.confirm import Durability, Load
 from isthmus.core.message_properties import identity_of
 from isthmus.core.promises import Promise
@@ -109,7 +109,16 @@ class Lane:
 
     # In
 
-    def add(self, client: Client, publish: Publish, ticket: Ticket | None, at_ms: int) -> None:
+    def add(
+        self,
+        client: Client,
+        publish: Publish,
+        ticket: Ticket | None,
+        at_ms: int,
+        shares: tuple[Share, ...] = (),
+        *,
+        is_handed_over: bool = False,
+    ) -> None:
         """Take a publish; it is stored within a few milliseconds."""
         source = client.source
         assert source is not None
@@ -124,6 +133,8 @@ class Lane:
             identity=identity_of(publish.properties) if publish.properties else "",
             properties=publish.properties,
             retain=publish.retain,
+            shares=shares,
+            is_handed_over=is_handed_over,
         )
         self._gather(is_full)
 

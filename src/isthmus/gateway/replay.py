@@ -172,9 +172,10 @@ class Replay:
                 continue
             publisher = batch.sources[message.source].client
             # By the subscriptions of this moment: they may change while a client is read for.
-            for connection, granted in self._delivery.receivers(message.topic, publisher).items():
+            receivers = self._delivery.receivers(message, publisher)
+            for connection, (granted, share) in receivers.items():
                 returning = wanting.get(connection) if granted.qos else None
-                owed = returning and returning.take(origin, entry.sequence, entry.id, at)
+                owed = returning and returning.take(origin, entry.sequence, entry.id, at, share)
                 if returning and owed:
                     copy = copy_of(message, granted)
                     said = returning.session.deliver(copy, message.at_ms, now, owed)

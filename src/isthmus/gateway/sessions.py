@@ -25,15 +25,17 @@ from isthmus.core import sessions
 from isthmus.core.batch import Source
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
-from isthmus.core.session import Remember, Store, Ticket
+from isthmus.core.session import Remember, Session, Store, Ticket
 from isthmus.core.session_keeper import Held, SessionKeeper
 from isthmus.core.sessions import SESSION
 from isthmus.errors import InputError
 from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.lane import Carrying, Lane
 from isthmus.gateway.replay import Replay
+from isthmus.gateway.sharing import Sharing
 from isthmus.wire.packets import Connect
 from isthmus.wire.reason_codes import ReasonCode
+from isthmus.wire.topics import is_shared
 
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
@@ -70,6 +72,7 @@ class Sessions:
         lane: Lane,
         delivery: Delivery,
         store: Callable[[Departed, Store], None],
+        sharing: Sharing,
     ) -> None:
         self._client = client
         self._lane = lane
@@ -77,6 +80,7 @@ class Sessions:
         self._loop = asyncio.get_running_loop()
         self._view = view
         self._store = store
+        self._sharing = sharing
         self._keeper: SessionKeeper[Connection] = SessionKeeper(
             region, gateway, view, delivery.origins
         )
@@ -99,13 +103,11 @@ class Sessions:
 
     def begin(self, connection: Connection, connect: Connect, begun: Begun) -> None:
         """Begin or continue a session; ``begun`` is called when CONNACK's promise is kept."""
-        session, (at_ms, token) = connection.session, connection.admitted
+        session = connection.session
         assert session is not None
-        # Where two processes take the same epoch, not knowing of each other, the later one holds.
-        name = f"{at_ms:012x}.{token}"
         beginning = self._keeper.begin(
             connection,
-            name,
+            _name_of(connection),
             connect,
             session,
             self._delivery.now(),
@@ -133,12 +135,27 @@ class Sessions:
         """Store what is subscribed to, and answer when that is safe."""
         session = connection.session
         assert session is not None
+        if any(map(is_shared, action.filters)):
+            self._begin_to_share(connection, session)
         item = self._keeper.change(session.client_id, connection, action.filters)
         answer = partial(connection.perform, action.then)
         if item is None:
             answer()
         else:
             self._promise(connection, item, answer)
+
+    def _begin_to_share(self, connection: Connection, session: Session) -> None:
+        """Who takes messages in must know of every member."""
+        item = self._keeper.begin_to_share(
+            connection,
+            _name_of(connection),
+            session,
+            self._delivery.now(),
+            now_ms(),
+            connection.principal,
+        )
+        if item is not None:
+            self._carry(item)
 
     def _promise(self, connection: Connection, item: Item, kept: Callable[[], None]) -> None:
         """Store what a client waits for; if that fails it hears nothing, and connects again."""
@@ -203,6 +220,7 @@ class Sessions:
     # What others do
 
     def _changed(self, item: Item) -> None:
+        self._sharing.note(item)
         connection = self._keeper.taken_over(item)
         if connection is not None:
             reason = "the client has connected elsewhere"
@@ -243,3 +261,9 @@ class Sessions:
                 # One that is lost is followed by the next.
                 self._lane.carry(item.encode())
             await asyncio.sleep(PROGRESS_S)
+
+
+def _name_of(connection: Connection) -> str:
+    """Where two processes take the same epoch, not knowing of each other, the later one holds."""
+    at_ms, token = connection.admitted
+    return f"{at_ms:012x}.{token}"

@@ -145,7 +145,7 @@ class LakeReader:
     def _rows(self, batch: Batch, stored_s: float) -> list[LakeRow]:
         rows = []
         for index, message in enumerate(batch.messages):
-            if message.topic.startswith(self._canary_prefix):
+            if message.is_handed_over or message.topic.startswith(self._canary_prefix):
                 continue
             source = batch.sources[message.source]
             row = LakeRow(

@@ -23,6 +23,7 @@ AWS_TOPIC_BYTES_MAX = 256
 AWS_TOPIC_SLASHES_MAX = 7
 _AWS_UNCOUNTED = re.compile(r"\$aws/rules/[^/]+/|\$share/[^/]+/")
 
+SHARED_PREFIX = "$share/"
 _NOT_IN_TOPIC = re.compile("[\0+#]")
 
 
@@ -63,6 +64,17 @@ def _validate_text(text: str) -> None:
             raise MalformedPacket("a topic or filter is not UTF-8 [MQTT-1.5.3-1]") from None
     if size > TOPIC_BYTES_MAX:
         raise MalformedPacket(f"a topic or filter of {size} bytes [MQTT-4.7.3-3]")
+
+
+def is_shared(topic_filter: str) -> bool:
+    """Whether a filter is a shared subscription's, ``$share/NAME/FILTER``."""
+    return topic_filter.startswith(SHARED_PREFIX)
+
+
+def shared_filter(topic_filter: str) -> str:
+    """What a shared subscription matches by; empty if it is not one [MQTT-4.8.2-1]."""
+    _, name, wanted = [*topic_filter.split("/", 2), "", ""][:3]
+    return wanted if is_shared(topic_filter) and name and not _NOT_IN_TOPIC.search(name) else ""
 
 
 def within_aws_limits(topic: str) -> bool:
