@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from isthmus.bench import plan as plans
+from isthmus import plan_file
 from isthmus.bench import report
 from isthmus.bench.command import Request, choose
 from isthmus.bench.metrics import metrics
@@ -20,6 +20,7 @@ from isthmus.bench.plan import (
     Offering,
     Outcome,
     Publishing,
+    read_outcome,
 )
 from isthmus.bench.rounds import Measured
 from isthmus.errors import ConfigError, InputError, Unavailable
@@ -206,8 +207,8 @@ def make_plan(**changes: Any) -> LoadPlan:
 
 
 def test_a_plan_comes_back_as_it_was_written(tmp_path):
-    plans.dump(tmp_path / "plan.json", make_plan())
-    assert plans.load(tmp_path / "plan.json", LoadPlan) == make_plan()
+    plan_file.dump(tmp_path / "plan.json", make_plan())
+    assert plan_file.load(tmp_path / "plan.json", LoadPlan) == make_plan()
 
 
 @pytest.mark.parametrize(
@@ -222,9 +223,9 @@ def test_a_plan_comes_back_as_it_was_written(tmp_path):
     ],
 )
 def test_a_wrong_plan_names_the_field(tmp_path, changes, said):
-    plans.dump(tmp_path / "plan.json", make_plan(**changes))
+    plan_file.dump(tmp_path / "plan.json", make_plan(**changes))
     with pytest.raises(ConfigError, match=said):
-        plans.load(tmp_path / "plan.json", LoadPlan)
+        plan_file.load(tmp_path / "plan.json", LoadPlan)
 
 
 def test_a_crowd_shares_certificates_under_different_names():
@@ -238,22 +239,22 @@ def test_a_crowd_shares_certificates_under_different_names():
 
 def test_a_delay_of_less_than_nothing_is_refused(tmp_path):
     plan = DelayPlan(routes=(), one_way_s=-0.1, ports_file="ports.json")
-    plans.dump(tmp_path / "plan.json", plan)
+    plan_file.dump(tmp_path / "plan.json", plan)
     with pytest.raises(ConfigError, match=r"plan.json: one_way_s is -0.1"):
-        plans.load(tmp_path / "plan.json", DelayPlan)
+        plan_file.load(tmp_path / "plan.json", DelayPlan)
 
 
 def test_a_plan_that_is_none_is_named(tmp_path):
     with pytest.raises(ConfigError, match="--plan FILE"):
-        plans.load(tmp_path / "plan.json", LoadPlan)
+        plan_file.load(tmp_path / "plan.json", LoadPlan)
     (tmp_path / "plan.json").write_text('{"host": 3}')
     with pytest.raises(ConfigError, match=r"plan.json: Expected `str`.*host"):
-        plans.load(tmp_path / "plan.json", LoadPlan)
+        plan_file.load(tmp_path / "plan.json", LoadPlan)
 
 
 def test_what_a_generator_could_not_do_is_an_error(tmp_path):
-    plans.dump(tmp_path / "outcome.json", Outcome(error="a: the server closed the connection"))
+    plan_file.dump(tmp_path / "outcome.json", Outcome(error="a: the server closed the connection"))
     with pytest.raises(Unavailable, match="a: the server closed"):
-        plans.read_outcome(tmp_path / "outcome.json")
-    plans.dump(tmp_path / "outcome.json", outcome(3, gateway=1.0))
-    assert plans.read_outcome(tmp_path / "outcome.json") == outcome(3, gateway=1.0)
+        read_outcome(tmp_path / "outcome.json")
+    plan_file.dump(tmp_path / "outcome.json", outcome(3, gateway=1.0))
+    assert read_outcome(tmp_path / "outcome.json") == outcome(3, gateway=1.0)

@@ -8,7 +8,7 @@ from isthmus.core import departed, sessions
 from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.place import Place
-from isthmus.core.sessions import Hold, Owner, State, will_of
+from isthmus.core.sessions import Hold, Owner, State
 from isthmus.region.departures import acts_for
 from isthmus.wire.packets import Will
 
@@ -16,7 +16,7 @@ PLACES = {"eu": Place(3, "w:3")}
 
 
 def claimed(delay_s: int | None = None, expiry_s: int = 60) -> Item:
-    will = None if delay_s is None else will_of(Will("t", b"gone", delay_s=delay_s))
+    will = None if delay_s is None else Will("t", b"gone", delay_s=delay_s)
     owner = Owner(
         region="eu", gateway="g", turn=0, level=5, expiry_s=expiry_s, places=PLACES, will=will
     )

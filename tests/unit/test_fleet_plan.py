@@ -7,7 +7,8 @@ import json
 import pytest
 
 from isthmus.errors import ConfigError
-from isthmus.fleet.plan import ClientPlan, EndpointPlan, FleetPlan, dump, load
+from isthmus.fleet.plan import ClientPlan, EndpointPlan, FleetPlan
+from isthmus.plan_file import dump, load
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def plan(tmp_path):
 def test_what_is_written_is_read_back(plan, tmp_path):
     path = tmp_path / "plan.json"
     dump(path, plan)
-    assert load(path) == plan
+    assert load(path, FleetPlan) == plan
     assert [(index, each.name) for index, each in plan.of_kind("device")] == [(1, "device-1")]
 
 
@@ -54,7 +55,7 @@ def test_a_wrong_plan_is_refused_with_its_name(plan, tmp_path, change, message):
     dump(path, plan)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     with pytest.raises(ConfigError, match=rf"plan\.json: .*{message}"):
-        load(path)
+        load(path, FleetPlan)
 
 
 def test_two_clients_of_one_name_are_refused(plan, tmp_path):
@@ -64,12 +65,12 @@ def test_two_clients_of_one_name_are_refused(plan, tmp_path):
     content["clients"] *= 2
     path.write_text(json.dumps(content))
     with pytest.raises(ConfigError, match="clients has 'plain-1' 2 times"):
-        load(path)
+        load(path, FleetPlan)
 
 
 def test_a_plan_that_is_not_there_or_not_json_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="No such file"):
-        load(tmp_path / "plan.json")
+        load(tmp_path / "plan.json", FleetPlan)
     (tmp_path / "plan.json").write_text("{")
     with pytest.raises(ConfigError, match=r"plan\.json: .*truncated"):
-        load(tmp_path / "plan.json")
+        load(tmp_path / "plan.json", FleetPlan)

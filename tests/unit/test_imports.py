@@ -28,6 +28,7 @@ OURS = {
     "errors": set(),
     "ports": {"core", "wire", "errors"},
     "protocol": {"core", "wire", "errors"},
+    "plan_file": {"core", "wire", "errors"},
     "config": {"core", "wire", "errors"},
     "log": {"core", "wire", "errors"},
     "process": {"core", "wire", "errors"},

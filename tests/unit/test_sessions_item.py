@@ -23,7 +23,6 @@ from isthmus.core.sessions import (
     read,
     read_progress,
     tell_progress,
-    will_of,
 )
 from isthmus.core.stamp import Stamp
 from isthmus.wire.packets import Will
@@ -53,7 +52,7 @@ def joined(*parts: Item) -> Item:
 def test_a_session_is_read_back_as_it_was_written():
     hold = Hold("car", 1, "eu", "c1")
     will = Will("t", b"\0x", 1, True, 5, PublishProperties(correlation_data=b"\1"))
-    mine = owner(owed=OWED, will=will_of(will))
+    mine = owner(owed=OWED, will=will)
     item = joined(hold.claim(mine, begins=True), hold.change({"a/#": Granted(1, True), "b": None}))
     state = read(item)
     assert (state.epoch, state.owner, state.left) == (1, mine, None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from isthmus.bench import plan as plans
+from isthmus import plan_file
 from isthmus.bench.connecting import connect
 from isthmus.bench.fanning import fan_out
 from isthmus.bench.holding import hold
@@ -31,7 +31,7 @@ async def run_generator(plan: LoadPlan, ready: Callable[[], None]) -> None:
         outcome = await _run(plan)
     except* IsthmusError as errors:
         outcome = Outcome(error=_first(errors))
-    plans.dump(Path(plan.outcome_file), outcome)
+    plan_file.dump(Path(plan.outcome_file), outcome)
 
 
 async def _run(plan: LoadPlan) -> Outcome:

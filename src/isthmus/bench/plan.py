@@ -8,23 +8,16 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
-from typing import TypeVar
 
 import msgspec
 from msgspec.structs import replace
 
 from isthmus.config import Listen
-from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import ConfigError, Unavailable
-
-P = TypeVar("P", "LoadPlan", "DelayPlan")
-
-
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON object: an unknown or mistyped field is an error that names it."""
+from isthmus.plan_file import Part
 
 
-class Client(_Part, frozen=True, kw_only=True):
+class Client(Part, frozen=True, kw_only=True):
     """One client. ``certificate`` and ``key`` are PEM files."""
 
     client_id: str
@@ -34,7 +27,7 @@ class Client(_Part, frozen=True, kw_only=True):
     topic: str
 
 
-class Publishing(_Part, frozen=True, kw_only=True, tag="publishing"):
+class Publishing(Part, frozen=True, kw_only=True, tag="publishing"):
     """Every client publishes at QoS 1 as fast as it is answered."""
 
     payload_bytes: int = 200
@@ -43,7 +36,7 @@ class Publishing(_Part, frozen=True, kw_only=True, tag="publishing"):
     window: int = 96
 
 
-class Offering(_Part, frozen=True, kw_only=True, tag="offering"):
+class Offering(Part, frozen=True, kw_only=True, tag="offering"):
     """Clients publish at QoS 1 at a rate that no answer slows down."""
 
     #: Of all clients together.
@@ -53,14 +46,14 @@ class Offering(_Part, frozen=True, kw_only=True, tag="offering"):
     crowd: int = 0
 
 
-class Connecting(_Part, frozen=True, kw_only=True, tag="connecting"):
+class Connecting(Part, frozen=True, kw_only=True, tag="connecting"):
     """Clients connect and leave, again and again."""
 
     #: Clients that do so side by side.
     at_once: int = 32
 
 
-class FanningOut(_Part, frozen=True, kw_only=True, tag="fanning-out"):
+class FanningOut(Part, frozen=True, kw_only=True, tag="fanning-out"):
     """One client publishes at QoS 1, and many have subscribed to it at QoS 0."""
 
     subscribers: int
@@ -69,7 +62,7 @@ class FanningOut(_Part, frozen=True, kw_only=True, tag="fanning-out"):
     window: int = 10
 
 
-class Holding(_Part, frozen=True, kw_only=True, tag="holding"):
+class Holding(Part, frozen=True, kw_only=True, tag="holding"):
     """Clients connect, and do nothing."""
 
     #: Connections between which the growth of the servers' memory is read.
@@ -80,7 +73,7 @@ class Holding(_Part, frozen=True, kw_only=True, tag="holding"):
 Load = Publishing | Offering | Connecting | FanningOut | Holding
 
 
-class LoadPlan(_Part, frozen=True, kw_only=True):
+class LoadPlan(Part, frozen=True, kw_only=True):
     """What one generator process does."""
 
     host: str
@@ -128,14 +121,14 @@ class LoadPlan(_Part, frozen=True, kw_only=True):
             raise ConfigError("crowd_clients is empty", hint="list at least one")
 
 
-class Route(_Part, frozen=True, kw_only=True):
+class Route(Part, frozen=True, kw_only=True):
     """What stands at the far end, and the host to listen at for it; the port is any."""
 
     host: str
     target: Listen
 
 
-class DelayPlan(_Part, frozen=True, kw_only=True):
+class DelayPlan(Part, frozen=True, kw_only=True):
     """What one process delays, and by how much in each direction."""
 
     routes: tuple[Route, ...]
@@ -175,26 +168,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def per_s(self) -> float:
         return self.count / self.seconds if self.seconds else 0.0
-
-
-def load(path: Path, kind: type[P]) -> P:
-    """Read a plan; raises ConfigError that names the file, the field and the value."""
-    try:
-        plan = msgspec.json.decode(path.read_bytes(), type=kind)
-        plan.validate()
-    except OSError as error:
-        hint = "name it with --plan FILE"
-        raise ConfigError(f"{path}: {error.strerror}", hint=hint) from None
-    except UNDECODABLE as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.args[0]}", hint=error.hint) from None
-    return plan
-
-
-def dump(path: Path, value: LoadPlan | DelayPlan | Outcome) -> None:
-    """Write a plan or an outcome."""
-    path.write_bytes(msgspec.json.encode(value) + b"\n")
 
 
 def read_outcome(path: Path) -> Outcome:

@@ -17,10 +17,11 @@ import msgspec
 from msgspec.structs import replace
 
 from isthmus import config as configs
+from isthmus import plan_file
 from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.streams import ensure_streams
 from isthmus.bench.certificates import register_many
-from isthmus.bench.plan import DelayPlan, Outcome, Route, dump
+from isthmus.bench.plan import DelayPlan, Outcome, Route
 from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
 from isthmus.config import Listen, RegionConfig
 from isthmus.core.undecodable import UNDECODABLE
@@ -133,7 +134,7 @@ async def _distance(
         ports_file=str(ports_file),
     )
     file = system.settings.state_dir / "delay.json"
-    dump(file, plan)
+    plan_file.dump(file, plan)
     command = [*tools.launcher, "bench", "delay", "--plan", str(file), "--leash"]
     log = system.settings.state_dir / "logs" / "delay.log"
     child = Child("delay", command, log, on_end=lambda *_: on_end("the delaying proxy ended"))

@@ -11,8 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from isthmus import plan_file
 from isthmus.adapters.pki import Identity, Pki
-from isthmus.bench.plan import Client, Load, LoadPlan, Outcome, dump, read_outcome
+from isthmus.bench.plan import Client, Load, LoadPlan, Outcome, read_outcome
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.child import Child
@@ -91,7 +92,7 @@ async def generate(
     )
     # What an earlier generator saw is not taken for what this one did.
     outcome_file.unlink(missing_ok=True)
-    dump(file, plan)
+    plan_file.dump(file, plan)
     command = [*tools.launcher, "bench", "load", "--plan", str(file), "--leash"]
     child = Child("generator", command, directory / "generator.log")
     try:

@@ -91,12 +91,12 @@ def load(
     leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
 ) -> None:
     """Load one server as a plan says."""
-    from isthmus.bench import plan as plans
+    from isthmus import plan_file
     from isthmus.bench.generator import run_generator
     from isthmus.bench.plan import LoadPlan
 
     process.log_to_stderr()
-    settings = plans.load(plan, LoadPlan)
+    settings = plan_file.load(plan, LoadPlan)
     raise typer.Exit(process.run(lambda: run_generator(settings, process.say_ready), leash=leash))
 
 
@@ -106,10 +106,10 @@ def delay(
     leash: Annotated[bool, typer.Option("--leash", hidden=True)] = False,
 ) -> None:
     """Put a distance between regions."""
-    from isthmus.bench import plan as plans
+    from isthmus import plan_file
     from isthmus.bench.delay import run_delay
     from isthmus.bench.plan import DelayPlan
 
     process.log_to_stderr()
-    settings = plans.load(plan, DelayPlan)
+    settings = plan_file.load(plan, DelayPlan)
     raise typer.Exit(process.run(lambda: run_delay(settings, process.say_ready), leash=leash))

@@ -38,12 +38,13 @@ def run(
     Clients publish once a second, keep what was not acknowledged, and write down what they see.
     On SIGTERM they stop publishing and wait for what is outstanding.
     """
-    from isthmus.fleet.plan import load
+    from isthmus import plan_file
+    from isthmus.fleet.plan import FleetPlan
     from isthmus.fleet.run import run_fleet
 
     # What is outstanding gets its time; then connections are closed.
     process.log_to_stderr()
-    settings = load(plan)
+    settings = plan_file.load(plan, FleetPlan)
 
     async def clients() -> int:
         stop = asyncio.Event()

@@ -166,7 +166,7 @@ class SessionKeeper(Generic[C]):
             expiry_s=session.expiry_s,
             places=places,
             owed=owed,
-            will=sessions.will_of(session.will),
+            will=session.will,
         )
         return self._joined(held.hold.claim(owner, begins=begins))
 

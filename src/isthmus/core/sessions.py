@@ -26,8 +26,7 @@ from isthmus.core.lattice import Fields, Latest, Lattice
 from isthmus.core.place import Owed, Place, Places
 from isthmus.core.session import Granted
 from isthmus.core.stamp import Stamp
-from isthmus.wire.packets import Publish, Will
-from isthmus.wire.properties import PublishProperties
+from isthmus.wire.packets import Will
 from isthmus.wire.topics import Dialect, is_shared
 
 T = TypeVar("T")
@@ -35,21 +34,6 @@ T = TypeVar("T")
 SESSION = "session"
 #: How far a gateway process has delivered, for the sessions that nobody left in order.
 PROGRESS = "session-progress"
-
-
-class StoredWill(msgspec.Struct, frozen=True, kw_only=True):
-    """A will as others know it, who must publish it if the owner's gateway cannot."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
-    delay_s: int = 0
-    properties: PublishProperties | None = None
-
-    def publish(self) -> Publish:
-        """The message that it becomes."""
-        return Publish(self.topic, self.payload, self.qos, self.retain, properties=self.properties)
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +54,8 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
     #: What the client had been given when it connected.
     places: Places
     owed: tuple[Owed, ...] = ()
-    will: StoredWill | None = None
+    #: What others must publish if its gateway cannot.
+    will: Will | None = None
 
 
 class Left(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,20 +162,6 @@ def end(item: Item, left: Left) -> Item:
 def _maker(stamp: Stamp) -> tuple[int, str, str]:
     """Which connection made a stamp of a session: its epoch, its region and itself."""
     return stamp.ms, stamp.region, stamp.incarnation
-
-
-def will_of(will: Will | None) -> StoredWill | None:
-    """A will as an item holds it."""
-    if will is None:
-        return None
-    return StoredWill(
-        topic=will.topic,
-        payload=will.payload,
-        qos=will.qos,
-        retain=will.retain,
-        delay_s=will.delay_s,
-        properties=will.properties,
-    )
 
 
 def read(item: Item | None) -> State:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from isthmus import plan_file
 from isthmus.errors import InputError
 from isthmus.fleet.fleet_file import FleetThing
-from isthmus.fleet.plan import ClientPlan, EndpointPlan, FleetPlan, dump
+from isthmus.fleet.plan import ClientPlan, EndpointPlan, FleetPlan
 from isthmus.local.bring_up import TOPIC_ROOT
 from isthmus.local.child import Child
 from isthmus.local.system import LocalSystem
@@ -60,7 +61,7 @@ class DrillFleet:
             events_dir=str(self._directory),
             settle_s=SETTLE_S,
         )
-        dump(self._directory / "plan.json", plan)
+        plan_file.dump(self._directory / "plan.json", plan)
         used = sorted({client.kind for client in plan.clients})
         self.event_files = {kind: self._directory / f"{kind}.jsonl" for kind in used}
         for file in self.event_files.values():

@@ -1,8 +1,4 @@
-"""Who connects where: all that a fleet process is told, as one JSON file.
-
-The invariant: what is wrong with a plan is said before any client connects. Unknown fields, wrong
-types, values that are wrong together and files that are not there name the plan and the field.
-"""
+"""Who connects where: all that a fleet process is told."""
 
 from __future__ import annotations
 
@@ -11,10 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import ConfigError
+from isthmus.plan_file import Part
 
 #: ``device``: our device client, which knows every region. ``plain``: stock paho-mqtt, which
 #: knows the stable name only.
@@ -22,11 +16,7 @@ Kind = Literal["device", "plain"]
 KINDS: tuple[Kind, ...] = ("device", "plain")
 
 
-class _Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A JSON object: an unknown or mistyped field is an error that names it."""
-
-
-class EndpointPlan(_Part, frozen=True, kw_only=True):
+class EndpointPlan(Part, frozen=True, kw_only=True):
     """Where a region's gateway is."""
 
     region: str
@@ -35,7 +25,7 @@ class EndpointPlan(_Part, frozen=True, kw_only=True):
     port: int
 
 
-class ClientPlan(_Part, frozen=True, kw_only=True):
+class ClientPlan(Part, frozen=True, kw_only=True):
     """One client. ``name`` is its client id, ``certificate`` and ``key`` are PEM files."""
 
     name: str
@@ -46,7 +36,7 @@ class ClientPlan(_Part, frozen=True, kw_only=True):
     topic: str
 
 
-class FleetPlan(_Part, frozen=True, kw_only=True):
+class FleetPlan(Part, frozen=True, kw_only=True):
     """The clients of all kinds; each fleet process runs those of one kind."""
 
     stable_name: str
@@ -102,23 +92,3 @@ class FleetPlan(_Part, frozen=True, kw_only=True):
         yield self.ca_file
         for each in self.clients:
             yield from (each.certificate, each.key)
-
-
-def load(path: Path) -> FleetPlan:
-    """Read a plan; raises ConfigError that names the file, the field and the value."""
-    try:
-        plan = msgspec.json.decode(path.read_bytes(), type=FleetPlan)
-        plan.validate()
-    except OSError as error:
-        hint = "name it with --plan FILE"
-        raise ConfigError(f"{path}: {error.strerror}", hint=hint) from None
-    except UNDECODABLE as error:
-        raise ConfigError(f"{path}: {error}") from None
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error.args[0]}", hint=error.hint) from None
-    return plan
-
-
-def dump(path: Path, plan: FleetPlan) -> None:
-    """Write a plan that ``load`` reads back."""
-    path.write_bytes(msgspec.json.format(msgspec.json.encode(plan)) + b"\n")

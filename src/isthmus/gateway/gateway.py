@@ -257,12 +257,8 @@ class Gateway:
         session.subscriptions.clear()
         is_open = self._gate.admission is Admission.OPEN
         if self.sessions.left(connection, publishes=is_open) and session.will is not None:
-            will = session.will
-            publish = Publish(
-                will.topic, will.payload, will.qos, will.retain, properties=will.properties
-            )
             connection.read_ms = now_ms()
-            self.store(connection, Store(publish, None))
+            self.store(connection, Store(session.will.publish(), None))
         session.will = None
         if self._clients.get(session.client_id) is connection:
             del self._clients[session.client_id]

@@ -86,6 +86,10 @@ class Will:
     delay_s: int = 0
     properties: PublishProperties | None = None
 
+    def publish(self) -> Publish:
+        """The message that it becomes."""
+        return Publish(self.topic, self.payload, self.qos, self.retain, properties=self.properties)
+
 
 @dataclass(frozen=True, slots=True)
 class Connect:
