@@ -12,7 +12,7 @@ from nats.aio.client import Client
 
 from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.change_log import NatsChangeLog
-from isthmus.adapters.nats.follow import Entry
+from isthmus.adapters.nats.entries import Entry
 from isthmus.core.batch import Batch, encode
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, GrowSet

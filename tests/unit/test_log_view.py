@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from isthmus.adapters.nats.follow import Entry
+from isthmus.adapters.nats.entries import Entry
 from isthmus.adapters.nats.streams import log_subject
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Flag

@@ -17,7 +17,8 @@ from nats.aio.client import Client
 from nats.errors import Error as NatsError
 
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.adapters.nats.entries import Entry
+from isthmus.adapters.nats.follow import follow
 from isthmus.clock import now_ms
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch, Message, batch_id

@@ -9,29 +9,17 @@ from collections.abc import Awaitable, Callable
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 
 from isthmus import protocol
 from isthmus.adapters.nats import streams
-from isthmus.core.cursor import Cursor, message_id, resume_after
+from isthmus.adapters.nats.entries import id_at
+from isthmus.core.cursor import Cursor, resume_after
 from isthmus.errors import InputError, IsthmusError
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
 from isthmus.region.peer import PeerLink
 
 _log = logging.getLogger(__name__)
-
-
-async def found_id(client: Client, stream: str, sequence: int) -> str | None:
-    """The id of the message at a sequence, None where there is none."""
-    if sequence == 0:
-        return None
-    try:
-        found = await client.jetstream().get_msg(stream, sequence)
-    except NotFoundError:
-        return None
-    batch_id = (found.headers or {}).get("Nats-Msg-Id")
-    return batch_id or message_id(found.subject or "", found.data or b"")
 
 
 class Answers:
@@ -96,7 +84,7 @@ class Answers:
         )
 
     async def _resume(self, cursor: Cursor, stream: str, incarnation: str) -> int:
-        found = await found_id(self._client, stream, cursor.sequence)
+        found = await id_at(self._client, stream, cursor.sequence)
         return resume_after(cursor, incarnation, found)
 
     async def _cursors(self, region: str, raw: bytes) -> protocol.CursorsReply:

@@ -20,7 +20,7 @@ from nats.js import JetStreamContext
 from nats.js.errors import NotFoundError
 
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.follow import Entry
+from isthmus.adapters.nats.entries import Entry
 from isthmus.adapters.nats.publisher import Publisher
 from isthmus.core.confirm import Standing, Watermarks
 from isthmus.errors import InputError, Unavailable

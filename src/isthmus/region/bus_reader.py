@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.adapters.nats.entries import Entry, id_at
+from isthmus.adapters.nats.follow import follow
 from isthmus.core import batch as batches
 from isthmus.core import carried
 from isthmus.core import item as items
@@ -102,12 +102,10 @@ class BusReader:
         if noted is None or not noted.sequence:
             return
         try:
-            found = await self._client.jetstream().get_msg(streams.bus(origin), noted.sequence)
-        except NotFoundError:
-            return
+            found = await id_at(self._client, streams.bus(origin), noted.sequence)
         except (NatsError, TimeoutError) as error:
             raise Unavailable(f"{streams.bus(origin)} does not answer: {error!r}") from error
-        if (found.headers or {}).get("Nats-Msg-Id") == noted.id:
+        if found == noted.id:
             self._begin(origin, noted)
 
     def _begin(self, origin: str, reached: Reached) -> None:

@@ -15,12 +15,12 @@ from pathlib import Path
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import NotFoundError
 
 from isthmus.adapters import lake as files
 from isthmus.adapters.lake import Lake, LakeRow
 from isthmus.adapters.nats import connection, streams
-from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.adapters.nats.entries import Entry, entry_id, id_at
+from isthmus.adapters.nats.follow import follow
 from isthmus.config import RegionConfig
 from isthmus.core import batch as batches
 from isthmus.core.batch import Batch
@@ -28,7 +28,6 @@ from isthmus.core.confirm import Standing, Watermarks
 from isthmus.core.repeat import RepeatIndex
 from isthmus.errors import InputError, StreamRewound, Unavailable
 from isthmus.region.bus import writer_and_number
-from isthmus.region.log_view import entry_id
 
 _log = logging.getLogger(__name__)
 
@@ -112,13 +111,10 @@ class LakeReader:
         if sequence == 0:
             return 0
         try:
-            js = self._client.jetstream()
-            found = await js.get_msg(streams.bus(origin), sequence, direct=True)
-        except NotFoundError:
-            return 0
+            found = await id_at(self._client, streams.bus(origin), sequence)
         except (NatsError, TimeoutError) as error:
             raise Unavailable(f"{streams.bus(origin)} does not answer: {error!r}") from error
-        return sequence if (found.headers or {}).get("Nats-Msg-Id") == known else 0
+        return sequence if found == known else 0
 
     def _take(self, origin: str, entries: list[Entry]) -> None:
         held = self._held[origin]

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 from nats.aio.client import Client
 
-from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.adapters.nats.entries import Entry
+from isthmus.adapters.nats.follow import follow
 from isthmus.adapters.nats.streams import LOG, log_name
-from isthmus.core.cursor import message_id
 from isthmus.core.log_view import LogView
 from isthmus.errors import InputError, StreamRewound, Unavailable
 
@@ -48,8 +48,3 @@ async def keep_following(
         except Unavailable as error:
             _log.info("log", extra={"action": "follow-again", "reason": str(error)})
             await asyncio.sleep(RETRY_S)
-
-
-def entry_id(entry: Entry) -> str:
-    """The id by which a cursor remembers an entry."""
-    return entry.id or message_id(entry.subject, entry.payload)

@@ -19,7 +19,8 @@ from nats.errors import Error as NatsError
 
 from isthmus import protocol
 from isthmus.adapters.nats import connection, streams
-from isthmus.adapters.nats.follow import Entry, follow
+from isthmus.adapters.nats.entries import Entry, entry_id
+from isthmus.adapters.nats.follow import follow
 from isthmus.clock import monotonic_s
 from isthmus.config import Peer, RegionConfig
 from isthmus.core import item as items
@@ -28,7 +29,6 @@ from isthmus.core.pull import Pull
 from isthmus.errors import InputError, Unavailable
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
-from isthmus.region.log_view import entry_id
 from isthmus.region.state import StateStore, cursor_name
 from isthmus.tasks import end
 

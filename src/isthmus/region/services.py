@@ -20,6 +20,7 @@ from nats.aio.msg import Msg
 from isthmus import protocol
 from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.adapters.nats.entries import id_at
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core.admission import Absence
@@ -29,7 +30,7 @@ from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import HEARTBEAT_S
 from isthmus.region import state as names
-from isthmus.region.answers import Answers, found_id
+from isthmus.region.answers import Answers
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader
@@ -135,7 +136,7 @@ class Services:
         for reply in cursors:
             bus = streams.bus(self.config.region)
             for cursor, stream in ((reply.log, streams.LOG), (reply.bus, bus)):
-                found.append((cursor, await found_id(self._client, stream, cursor.sequence)))
+                found.append((cursor, await id_at(self._client, stream, cursor.sequence)))
         keep = keeps_incarnation(held, found, all_answered=len(cursors) == len(self.links))
         incarnation = held if keep else secrets.token_hex(4)
         await self._state.put(names.INCARNATION, incarnation)

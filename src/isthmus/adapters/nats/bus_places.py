@@ -7,11 +7,10 @@ names a batch by its id, so its sequence is only where to look first.
 from __future__ import annotations
 
 from nats.aio.client import Client
-from nats.js.api import RawStreamMsg
 from nats.js.errors import NotFoundError
 
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.follow import Entry
+from isthmus.adapters.nats.entries import Entry, entry_at, looked_up
 from isthmus.core.place import ALL, Place
 
 
@@ -36,7 +35,7 @@ async def fetch(client: Client, origin: str, place: Place) -> Entry | None:
 async def _nearest(client: Client, origin: str, place: Place) -> Entry | None:
     """The batch of a place, or the last one before it of the same writer."""
     stream = streams.bus(origin)
-    first = await _get(client, stream, place.sequence)
+    first = await entry_at(client, stream, place.sequence)
     if first is not None and first.id == place.id:
         return first
     writer, _, wanted = place.id.rpartition(":")
@@ -44,39 +43,19 @@ async def _nearest(client: Client, origin: str, place: Place) -> Entry | None:
     if not writer or not wanted.isdecimal():
         return None
     try:
-        last = _entry(await client.jetstream().get_last_msg(stream, subject, direct=True))
+        last = looked_up(await client.jetstream().get_last_msg(stream, subject, direct=True))
     except NotFoundError:
         return None
     # A writer's batches are numbered in the order of their sequences.
     best, low, high = None, 1, last.sequence
     while low <= high:
         middle = (low + high) // 2
-        entry = await _get(client, stream, middle, subject)
+        entry = await entry_at(client, stream, middle, subject)
         if entry is None or _number(entry) > int(wanted):
             high = middle - 1
         else:
             best, low = entry, entry.sequence + 1
     return best
-
-
-async def _get(client: Client, stream: str, sequence: int, subject: str = "") -> Entry | None:
-    """The message at a sequence, or the next one of a subject."""
-    js = client.jetstream()
-    try:
-        if not subject:
-            return _entry(await js.get_msg(stream, sequence, direct=True))
-        return _entry(await js.get_msg(stream, sequence, subject, direct=True, next=True))
-    except NotFoundError:
-        return None
-
-
-def _entry(found: RawStreamMsg) -> Entry:
-    return Entry(
-        found.seq or 0,
-        found.subject or "",
-        found.data or b"",
-        (found.headers or {}).get("Nats-Msg-Id", ""),
-    )
 
 
 def _number(entry: Entry) -> int:

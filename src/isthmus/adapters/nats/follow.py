@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from uuid import uuid4
 
 import msgspec
@@ -19,6 +18,7 @@ from nats.errors import Error as NatsError
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import NotFoundError
 
+from isthmus.adapters.nats.entries import Entry, delivered
 from isthmus.errors import StreamRewound, Unavailable
 
 #: Messages asked for at once, and how long one request stays open.
@@ -28,27 +28,6 @@ PULL_EXPIRES_S = 2.0
 CONSUMER_IDLE_S = 30.0
 #: Messages handed over at once.
 TAKE_MAX = 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One stream message."""
-
-    sequence: int
-    subject: str
-    payload: bytes
-    #: The batch id, where there is one.
-    id: str
-    #: When this stream had it, in seconds since 1970 by the server's clock.
-    stored_s: float = 0.0
-
-
-def _entry(message: Msg) -> Entry:
-    # $JS.ACK.<stream>.<consumer>.<delivered>.<stream sequence>.<consumer sequence>.<time>.<pending>
-    place = message.reply.split(".")
-    batch_id = (message.headers or {}).get("Nats-Msg-Id", "")
-    stored_s = int(place[7]) / 1e9
-    return Entry(int(place[5]), message.subject, message.data, batch_id, stored_s)
 
 
 async def follow(
@@ -135,7 +114,7 @@ class _Puller:
             status = (message.headers or {}).get("Status") if not message.data else None
             if status is None:
                 self._check_order(message)
-                entries.append(_entry(message))
+                entries.append(delivered(message))
                 self._asked -= 1
             elif status in ("408", "404"):
                 # The request ran out; what it did not deliver is asked for again.
