@@ -200,3 +200,29 @@ async def test_no_more_is_in_doubt_than_may_be_however_much_comes_at_once() -> N
     assert opened.stored == [b"%d" % n for n in numbers]
     assert [each.packet_id for each in opened.heard()[1:]] == list(numbers)
     assert not opened.transport.is_paused
+
+
+async def test_what_is_gathered_is_written_once_and_in_order() -> None:
+    opened = Opened()
+    del opened.transport.written[:]
+    opened.connection.gather()
+    for payload in (b"1", b"2"):
+        opened.connection.perform(opened.session.deliver(mqtt3.Publish("t", payload)))
+    assert opened.transport.written == []
+    opened.connection.scatter()
+    assert len(opened.transport.written) == 1
+    assert [each.payload for each in opened.heard()] == [b"1", b"2"]
+    # From then on nothing waits.
+    opened.connection.perform(opened.session.deliver(mqtt3.Publish("t", b"3")))
+    assert len(opened.transport.written) == 2
+
+
+async def test_a_connection_that_is_closed_meanwhile_says_first_what_was_gathered() -> None:
+    opened = Opened()
+    del opened.transport.written[:]
+    opened.connection.gather()
+    opened.connection.perform(opened.session.deliver(mqtt3.Publish("t", b"1")))
+    opened.connection.close("it may no more")
+    opened.connection.scatter()
+    assert opened.transport.written.pop() == b"bye"
+    assert [each.payload for each in opened.heard()] == [b"1"]

@@ -80,6 +80,8 @@ class Connection(asyncio.Protocol):
         self.admitted = (0, "")
         #: Origins whose messages it is not given live, as it is given earlier ones first.
         self.behind: set[str] = set()
+        #: What is to be sent at once with what follows.
+        self._gathered: list[bytes] | None = None
         #: CONNACK waits for its promise.
         self._is_beginning = False
         #: What was read and is not handled yet: bounded by what is read at once.
@@ -294,8 +296,20 @@ class Connection(asyncio.Protocol):
             else:
                 self._transport.pause_reading()
 
+    def gather(self) -> None:
+        """Keep what is to be sent, until ``scatter`` sends it at once: a write costs the most."""
+        self._gathered = []
+
+    def scatter(self) -> None:
+        """Send what was gathered."""
+        gathered, self._gathered = self._gathered, None
+        if gathered:
+            self._send(b"".join(gathered))
+
     def _send(self, plaintext: bytes) -> None:
-        if plaintext and self._transport is not None:
+        if self._gathered is not None:
+            self._gathered.append(plaintext)
+        elif plaintext and self._transport is not None:
             self._write(self._stream.wrap(plaintext))
 
     def _write(self, data: bytes) -> None:
@@ -335,6 +349,7 @@ class Connection(asyncio.Protocol):
 
         A client of MQTT 5 is told the code first; at once, only if nothing waits before it.
         """
+        self.scatter()
         if code is not None and self.session is not None:
             self._send(self.session.farewell(code))
         if not at_once:

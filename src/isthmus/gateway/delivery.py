@@ -210,6 +210,15 @@ class Delivery:
         return is_delivered
 
     def _deliver(self, origin: str, entry: Entry, batch: Batch) -> None:
+        """Give everybody what is his of a batch, in one write each."""
+        given: set[Connection] = set()
+        try:
+            self._give(origin, entry, batch, given)
+        finally:
+            for connection in given:
+                connection.scatter()
+
+    def _give(self, origin: str, entry: Entry, batch: Batch, given: set[Connection]) -> None:
         now = now_ms()
         is_remote = origin != self._region
         for at, message in enumerate(batch.messages):
@@ -228,6 +237,9 @@ class Delivery:
                         connection.drop()
                         continue
                     owed = Owed(origin, entry.sequence, entry.id, at, 0, share) if qos else None
+                    if connection not in given:
+                        given.add(connection)
+                        connection.gather()
                     copy = copy_of(message, granted)
                     connection.perform(session.deliver(copy, message.at_ms, now, owed))
 
