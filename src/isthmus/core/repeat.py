@@ -109,6 +109,15 @@ class _Client:
                 if not chains:
                     del self.chains[entry.content]
 
+    def may_fit(self, own: _Connection, entry: _Entry) -> bool:
+        """Whether there can be a chain that fits: who says the same for hours has many that do not.
+
+        A copy that does not open its connection is no repeat of an earlier connection's, and none
+        of its own.
+        """
+        others = (each for each in self.connections.values() if each is not own)
+        return any(entry.is_opening or each.began_ms > own.began_ms for each in others)
+
     def fits(self, chain: _Chain, own: _Connection, entry: _Entry) -> bool:
         """Whether a copy may be of the chain's message, by its neighbours in time."""
         if own.name in chain.copies:
@@ -182,11 +191,8 @@ def _by_content(held: _Client, connection: str, entry: _Entry) -> Position | Non
     chains = held.chains.get(entry.content)
     if chains is None:
         chains = held.chains[entry.content] = []
-    for chain in chains:
-        if held.fits(chain, own, entry):
-            break
-    else:
-        chain = None
+    fitting = (each for each in chains if held.fits(each, own, entry))
+    chain = next(fitting, None) if held.may_fit(own, entry) else None
     is_repeat = chain is not None
     if chain is None:
         chain = _Chain(entry.position)
