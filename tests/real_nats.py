@@ -29,14 +29,14 @@ class RealNats:
         identity = pki.nats("eu", [], [HOST])
         with socket.socket() as free:
             free.bind((HOST, 0))
-            self._port = free.getsockname()[1]
+            self.port = free.getsockname()[1]
         file = directory / "nats.json"
         nats_server.write_config(
             file,
             region="eu",
             regions=REGIONS,
             host=HOST,
-            port=self._port,
+            port=self.port,
             store=directory / "jetstream",
             certificate=identity.chain,
             key=identity.key,
@@ -44,13 +44,20 @@ class RealNats:
         )
         command = [str(nats_server.find_binary(None)), "-c", str(file)]
         log = directory / "nats.log"
-        self.child = Child("nats", command, log, probe=(HOST, self._port))
+        self.child = Child("nats", command, log, probe=(HOST, self.port))
 
     @asynccontextmanager
-    async def user(self, user: str, name: str | None = None) -> AsyncIterator[Client]:
-        """A connection of one of the region's users; its inboxes bear its name."""
+    async def user(
+        self, user: str, name: str | None = None, port: int | None = None
+    ) -> AsyncIterator[Client]:
+        """A connection of one of the region's users; its inboxes bear its name.
+
+        ``port`` is where something leads to the server.
+        """
         seed = str(self._directory / f"eu-{user}.nk")
-        access = NatsAccess(url=f"tls://{HOST}:{self._port}", ca=str(self._ca), nkey_seed=seed)
+        access = NatsAccess(
+            url=f"tls://{HOST}:{port or self.port}", ca=str(self._ca), nkey_seed=seed
+        )
         client = await connection.connect(access, name=name or user)
         try:
             yield client

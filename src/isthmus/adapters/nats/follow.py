@@ -1,7 +1,8 @@
 """Follow a stream from a position: everything after it, in order, then what comes.
 
-A pull consumer with a request always open: a new message is here as soon as it is stored, and
-silence is noticed by us within two expiries, not by the server's ten seconds.
+A pull consumer with a request always open: a new message is here as soon as it is stored, however
+far the server is, and silence is noticed by us within two expiries, not by the server's ten
+seconds.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from nats.js.errors import NotFoundError
 from isthmus.adapters.nats.entries import Entry, delivered
 from isthmus.errors import StreamRewound, Unavailable
 
-#: Messages asked for at once, and how long one request stays open.
+#: Messages asked for at once, and how long one request stays open. The next one is made when half
+#: of either has passed: asking takes a round trip, for which nothing would come.
 PULL_BATCH = 512
 PULL_EXPIRES_S = 2.0
 #: The consumer goes away by itself when nobody pulls for this long.
@@ -80,7 +82,9 @@ class _Puller:
         self._client = client
         self._subject = subject
         self._queue: asyncio.Queue[Msg] = asyncio.Queue()
+        #: Messages that were asked for and have not come, and when more are asked for anyway.
         self._asked = 0
+        self._ask_at_s = 0.0
         self._delivered = 0
 
     async def entries(self) -> AsyncGenerator[list[Entry], None]:
@@ -91,7 +95,6 @@ class _Puller:
 
         subscription = await self._client.subscribe(inbox, cb=take)
         try:
-            await self._ask(inbox)
             while True:
                 entries = await self._take(inbox)
                 if entries:
@@ -103,12 +106,23 @@ class _Puller:
     async def _ask(self, inbox: str) -> None:
         request = {"batch": PULL_BATCH, "expires": int(PULL_EXPIRES_S * 1e9)}
         await self._client.publish(self._subject, msgspec.json.encode(request), reply=inbox)
-        self._asked = PULL_BATCH
+        self._asked += PULL_BATCH
+        self._ask_at_s = asyncio.get_running_loop().time() + PULL_EXPIRES_S / 2
+
+    async def _next(self, inbox: str) -> Msg:
+        """Wait for what comes; raises TimeoutError where nothing does, not even a status."""
+        async with asyncio.timeout(2 * PULL_EXPIRES_S):
+            while True:
+                loop = asyncio.get_running_loop()
+                if self._asked <= PULL_BATCH // 2 or loop.time() >= self._ask_at_s:
+                    await self._ask(inbox)
+                # Not wait_for: in Python 3.11 it can swallow a cancellation.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._ask_at_s):
+                        return await self._queue.get()
 
     async def _take(self, inbox: str) -> list[Entry]:
-        # Not wait_for: in Python 3.11 it can swallow a cancellation.
-        async with asyncio.timeout(2 * PULL_EXPIRES_S):
-            message = await self._queue.get()
+        message = await self._next(inbox)
         entries: list[Entry] = []
         while True:
             status = (message.headers or {}).get("Status") if not message.data else None
@@ -117,15 +131,14 @@ class _Puller:
                 entries.append(delivered(message))
                 self._asked -= 1
             elif status in ("408", "404"):
-                # The request ran out; what it did not deliver is asked for again.
-                self._asked = 0
+                # A request ran out; what it did not deliver is asked for again.
+                lacking = (message.headers or {}).get("Nats-Pending-Messages", "")
+                self._asked -= int(lacking) if lacking.isdecimal() else self._asked
             elif status != "100":
                 raise Unavailable(f"the server ended the consumer (status {status})")
             if self._queue.empty() or len(entries) >= TAKE_MAX:
                 break
             message = self._queue.get_nowait()
-        if self._asked <= 0:
-            await self._ask(inbox)
         return entries
 
     def _check_order(self, message: Msg) -> None:

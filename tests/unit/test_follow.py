@@ -1,0 +1,85 @@
+"""A stream is followed without a gap, and without a pause for what is asked next."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from nats.aio.client import Client
+
+from isthmus.adapters.nats import follow as following
+from isthmus.adapters.nats.entries import Entry
+from isthmus.adapters.nats.follow import follow
+from isthmus.bench.delay import Proxy
+from isthmus.bench.plan import Route
+from isthmus.config import Listen
+from isthmus.tasks import end
+from real_nats import HOST, RealNats, real_nats
+
+STREAM = "BUS_eu"
+ONE_WAY_S = 0.2
+
+
+@asynccontextmanager
+async def far_away(server: RealNats) -> AsyncIterator[Client]:
+    """A connection to a server that is some way off."""
+    proxy = Proxy(Route(host=HOST, target=Listen(host=HOST, port=server.port)), ONE_WAY_S)
+    try:
+        async with server.user("services", port=await proxy.start()) as client:
+            yield client
+    finally:
+        proxy.close()
+
+
+async def test_a_request_is_open_all_the_time_however_far_the_server_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "PULL_EXPIRES_S", 1.0)
+
+    async def read(client: Client) -> None:
+        async with aclosing(follow(client, STREAM, 0)) as lists:
+            async for _ in lists:
+                pass
+
+    async with real_nats(tmp_path) as server, server.user("services", "watch") as near:
+        js = near.jetstream()
+
+        async def waiting() -> int:
+            return sum(each.num_waiting or 0 for each in await js.consumers_info(STREAM))
+
+        async with far_away(server) as client:
+            task = asyncio.create_task(read(client))
+            try:
+                async with asyncio.timeout(20):
+                    while not await waiting():
+                        pass
+                # Three requests run out meanwhile.
+                async with asyncio.timeout(3.5):
+                    while await waiting():
+                        pass
+                pytest.fail("for a moment nothing was asked for")
+            except TimeoutError:
+                assert await waiting()
+            finally:
+                await end([task])
+
+
+async def test_more_than_is_asked_for_at_once_comes_in_order(tmp_path: Path) -> None:
+    count = 3 * following.PULL_BATCH + 1
+    found: list[Entry] = []
+    async with real_nats(tmp_path) as server, far_away(server) as client:
+        async with server.user("services", "fill") as near:
+            for number in range(count):
+                await near.publish("bus.eu.w", str(number).encode())
+            await near.flush()
+            await near.flush()
+        async with aclosing(follow(client, STREAM, 0)) as lists:
+            async for entries in lists:
+                found += entries
+                if len(found) >= count:
+                    break
+    assert [entry.sequence for entry in found] == list(range(1, count + 1))
+    assert [int(entry.payload) for entry in found] == list(range(count))
