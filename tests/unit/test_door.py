@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -161,3 +163,20 @@ async def test_when_the_door_is_closed_whoever_waits_is_closed() -> None:
         await found.waits(1)
         found.door.close()
         assert await is_closed(waits)
+
+
+async def test_whoever_resets_at_once_is_in_nobodys_way(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doors, "ACCEPT_AGAIN_S", 10 * WITHIN_S)
+    house = House(connects_first=("127.0.0.9",))
+    await house.open()
+    try:
+        # Both come while this turn of the loop lasts, and the first has gone again by then.
+        with socket.create_connection(("127.0.0.1", house.port)) as resets:
+            resets.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await house.comes(b"stays")
+        async with asyncio.timeout(WITHIN_S):
+            assert await house.said.get() == b"stays"
+    finally:
+        await house.close()

@@ -13,6 +13,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 from isthmus.clock import monotonic_s
@@ -32,6 +33,8 @@ _HAS_LEFT = getattr(select, "POLLRDHUP", 0) | select.POLLHUP | select.POLLERR
 
 #: Makes the protocol of a socket that is let in.
 Make = Callable[[], asyncio.Protocol]
+#: Takes a socket that was accepted, and the address that it came from.
+Came = Callable[[socket.socket, str], None]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,11 +71,10 @@ class Door:
     def waiting(self) -> int:
         return len(self._waiting)
 
-    def came(self, sock: socket.socket, make: Make) -> None:
+    def came(self, sock: socket.socket, address: str, make: Make) -> None:
         """Somebody stands at the door."""
-        address = sock.getpeername()[0] if self._first else ""
         guest = _Guest(sock, make, monotonic_s())
-        if address and address in self._first:
+        if address in self._first:
             self._let_in(guest)
             return
         inside = self._connecting() + len(self._entering)
@@ -137,7 +139,7 @@ class Door:
 class Listening:
     """One listening socket."""
 
-    def __init__(self, sock: socket.socket, came: Callable[[socket.socket], None]) -> None:
+    def __init__(self, sock: socket.socket, came: Came) -> None:
         self._sock = sock
         self._came = came
         self._loop = asyncio.get_running_loop()
@@ -151,11 +153,7 @@ class Listening:
     def _accept(self) -> None:
         for _ in range(ACCEPT_MAX):
             try:
-                sock, _address = self._sock.accept()
-                sock.setblocking(False)
-                if sock.family != socket.AF_UNIX:
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._came(sock)
+                sock, address = self._sock.accept()
             except (BlockingIOError, InterruptedError):
                 return
             except ConnectionError:
@@ -165,6 +163,11 @@ class Listening:
                 self._loop.remove_reader(self._sock)
                 self._again = self._loop.call_later(ACCEPT_AGAIN_S, self._listen)
                 return
+            sock.setblocking(False)
+            # Some systems say here that the other side has gone: so the door will find.
+            with suppress(OSError):
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._came(sock, address[0])
 
     def close(self) -> None:
         if self._again is not None:
@@ -174,7 +177,7 @@ class Listening:
 
 
 async def listen(
-    host: str, port: int, backlog: int, came: Callable[[socket.socket], None], *, is_shared: bool
+    host: str, port: int, backlog: int, came: Came, *, is_shared: bool
 ) -> list[Listening]:
     """Listen at every address of a host, or at none; raises OSError."""
     loop = asyncio.get_running_loop()

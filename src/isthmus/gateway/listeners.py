@@ -91,8 +91,8 @@ class Listeners:
     async def _listen(
         self, place: Listen, stream: Callable[[], Stream], connection: MakeConnection, door: Door
     ) -> None:
-        def came(sock: socket.socket) -> None:
-            door.came(sock, lambda: connection(stream(), DIALECTS[place.dialect]))
+        def came(sock: socket.socket, address: str) -> None:
+            door.came(sock, address, lambda: connection(stream(), DIALECTS[place.dialect]))
 
         self._open += await listen(place.host, place.port, BACKLOG, came, is_shared=SHARE_PORTS)
 
