@@ -128,7 +128,7 @@ async def test_more_clients_than_there_is_room_for_are_told_and_whoever_is_there
         answer = await second.expect(mqtt5.Connack)
         assert answer.return_code == ReasonCode.QUOTA_EXCEEDED
         assert await second.closed() == []
-        assert await third.connect("third") == 3
+        assert await third.connect("third") == CLOSED
         assert gateway._stats().shed.refused == {"connections": 2}
         assert await again.connect("first") == 0
         assert await first.closed() == []
@@ -174,7 +174,7 @@ async def test_while_too_much_waits_for_the_peer_publishers_are_not_read_and_not
         # A connection that is not read is not silent.
         gateway.look(10_000.0)
         async with wire(regions, gateway, other) as late:
-            assert await late.connect(other) == 3
+            assert await late.connect(other) == CLOSED
         async with wire(regions, gateway, other, Wire5) as late:
             late.send(mqtt5.Connect(other))
             assert (await late.expect(mqtt5.Connack)).return_code == ReasonCode.SERVER_BUSY

@@ -153,9 +153,24 @@ def test_a_principal_may_connect_as_this_client_and_with_this_will(denied, will,
         assert (told(found, LEVEL_3).return_code, told(found, LEVEL_5).return_code) == (5, 0x87)
 
 
-def test_a_region_that_is_not_ready_says_come_again_later():
-    found = Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
-    assert (told(found, LEVEL_3).return_code, told(found, LEVEL_5).return_code) == (3, 0x88)
+@pytest.mark.parametrize(
+    "code",
+    [
+        ReasonCode.SERVER_BUSY,
+        ReasonCode.QUOTA_EXCEEDED,
+        ReasonCode.CONNECTION_RATE_EXCEEDED,
+    ],
+)
+def test_who_is_refused_for_now_is_told_why_in_mqtt_5_and_else_just_closed(code):
+    found = Refusal(code, "too much", is_passing=True)
+    assert found.answer(LEVEL_3) == b""
+    assert told(found, LEVEL_5).return_code == code
+
+
+@pytest.mark.parametrize("level", [LEVEL_3, LEVEL_5])
+def test_a_region_that_is_not_ready_says_nothing_that_could_keep_a_client_away(level):
+    found = Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up", is_passing=True)
+    assert found.answer(level) == b""
 
 
 WILLS = st.builds(

@@ -38,9 +38,19 @@ class Refusal:
 
     code: ReasonCode
     reason: str
+    #: It may be let in a little later, as it is.
+    is_passing: bool = False
 
     def answer(self, level: int) -> bytes:
-        """The CONNACK."""
+        """The CONNACK; nothing where the client had better just connect again.
+
+        To some a refusal is the last word that they hear (docs/clients.md), and all come back when
+        a connection was only closed. With MQTT 5 there is one for what the client may mend: it can
+        do nothing for a server that is not ready.
+        """
+        is_unavailable = self.code is ReasonCode.SERVER_UNAVAILABLE
+        if self.is_passing and (level == packets.LEVEL_3 or is_unavailable):
+            return b""
         return CODECS[level].encode(packets.Connack(False, self.code))
 
 

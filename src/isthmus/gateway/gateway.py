@@ -191,7 +191,7 @@ class Gateway:
     def admit(self, connection: Connection, connect: Connect) -> Session | Refusal:
         """Decide on a CONNECT; an accepted client takes over from its older connection."""
         if self._gate.admission is not Admission.OPEN:
-            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
+            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up", is_passing=True)
         principal = connection.principal
         if reason := self._log_view.view.refusal(principal):
             return Refusal(ReasonCode.NOT_AUTHORIZED, reason)

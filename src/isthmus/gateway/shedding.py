@@ -70,15 +70,15 @@ class Shedding:
         if self.is_holding and not self._observes(client_id, permissions):
             self.refused("backlog")
             reason = "too much waits to be stored or confirmed"
-            return Refusal(ReasonCode.SERVER_BUSY, reason)
+            return Refusal(ReasonCode.SERVER_BUSY, reason, is_passing=True)
         if clients >= self.limits.connections_max and not is_there:
             self.refused("connections")
             reason = f"{clients} clients are connected"
-            return Refusal(ReasonCode.QUOTA_EXCEEDED, reason)
+            return Refusal(ReasonCode.QUOTA_EXCEEDED, reason, is_passing=True)
         if self._connects is not None and not self._connects.take(client_id, monotonic_s()):
             self.refused("client-rate")
             reason = "too many CONNECTs under this client id"
-            return Refusal(ReasonCode.CONNECTION_RATE_EXCEEDED, reason)
+            return Refusal(ReasonCode.CONNECTION_RATE_EXCEEDED, reason, is_passing=True)
         return None
 
     def _observes(self, client_id: str, permissions: Permissions) -> bool:

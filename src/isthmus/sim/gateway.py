@@ -214,7 +214,7 @@ class Gateway:
         """Decide on a CONNECT; an accepted client takes over from its older connection."""
         if self.gate.admission is not Admission.OPEN:
             self.world.say(self.who, f"refuses {connect.client_id}: catching up", "catching-up")
-            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up")
+            return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up", is_passing=True)
         principal = connection.principal
         status = self.log.view.status(principal)
         if status is not CertificateStatus.ACTIVE:
