@@ -134,6 +134,7 @@ class World:
             self.in_hand += self.told(session.deliver(Publish("t", payload, 1), owed=owed))
         if "eu" not in returning.after:
             returning.locate("eu", returning.places["eu"])
+        returning.begin_reading("eu")
         for sequence in range(returning.after["eu"] + 1, self.process.place.sequence + 1):
             if returning.begin_batch("eu", sequence):
                 for at, payload in enumerate(self.stream[sequence - 1]):
@@ -315,22 +316,58 @@ def test_what_was_read_for_a_client_is_not_read_again_though_nobody_has_looked_s
 def test_a_client_is_given_no_more_than_it_takes():
     session = Session("car", Rights(), 45.0, expiry_s=60)
     returning = Returning(session, {"eu": Place()}, [], {"eu"}, {"eu": 0})
+    given_ = give_a_thousand(returning)
+    assert session.backlog == AHEAD_MAX
+    assert returning.places["eu"] == Place(1, "w:1", given=given_)
+    assert not returning.begin_batch("eu", 1)
+    acknowledge_all(session)
+    assert returning.begin_reading("eu")
+    assert returning.begin_batch("eu", 1)
+    assert returning.take("eu", 1, "w:1", given_ - 1) is None
+    assert returning.take("eu", 1, "w:1", given_) is not None
+
+
+def give_a_thousand(returning: Returning) -> int:
+    """Offer a large batch; how many of its messages were taken."""
+    returning.begin_reading("eu")
     assert returning.begin_batch("eu", 1)
     given_ = 0
     for at in range(1_000):
         owed = returning.take("eu", 1, "w:1", at)
         if owed is not None:
-            session.deliver(Publish("t", b"", 1), owed=owed)
+            returning.session.deliver(Publish("t", b"", 1), owed=owed)
             given_ += 1
-    assert session.backlog == AHEAD_MAX
     returning.end_batch("eu", 1, "w:1")
-    assert returning.places["eu"] == Place(1, "w:1", given=given_)
-    assert not returning.begin_batch("eu", 1)
+    return given_
+
+
+def acknowledge_all(session: Session) -> None:
     while session.unacknowledged():
         session.handle(packets.Puback(session.unacknowledged()[0].packet_id))
+
+
+def test_who_has_stopped_does_not_go_on_further_on_while_others_are_read_for():
+    session = Session("car", Rights(), 45.0, expiry_s=60)
+    returning = Returning(session, {"eu": Place()}, [], {"eu"}, {"eu": 0})
+    given_ = give_a_thousand(returning)
+    acknowledge_all(session)
+
+    assert not returning.begin_batch("eu", 2)
+    assert not returning.is_read_for("eu")
+    assert returning.places["eu"] == Place(1, "w:1", given=given_)
+    assert returning.begin_reading("eu")
     assert returning.begin_batch("eu", 1)
-    assert returning.take("eu", 1, "w:1", given_ - 1) is None
-    assert returning.take("eu", 1, "w:1", given_) is not None
+
+
+def test_what_a_client_was_sent_before_it_is_sent_again_first():
+    session = Session("car", Rights(), 45.0, expiry_s=60)
+    owed = [Owed("eu", 1, "w:1", 0)]
+    returning = Returning(session, {"eu": Place()}, owed, {"eu"}, {"eu": 0})
+
+    assert not returning.begin_reading("eu")
+    assert not returning.begin_batch("eu", 1)
+    owed.clear()
+    assert returning.begin_reading("eu")
 
 
 def live(count: int) -> dict[str, Place]:

@@ -29,6 +29,7 @@ class Returning:
     behind: set[str]
     #: By origin: the sequence in this region's stream after which the rest begins.
     after: dict[str, int] = field(default_factory=dict)
+    #: It was full when more was offered: that waits until the stream is read again from its place.
     _has_stopped: bool = False
 
     @property
@@ -65,12 +66,33 @@ class Returning:
         told = {origin: self.places.get(origin, Place()) for origin in self.behind | ahead}
         return {**live, **told}
 
+    # One reading of a stream
+
+    def begin_reading(self, origin: str) -> bool:
+        """Whether a stream is to be read for it now, from what it has on.
+
+        Not before it was sent again what it was sent before: that is older.
+        """
+        self._has_stopped = bool(self.owed)
+        return self.is_read_for(origin)
+
+    def is_read_for(self, origin: str) -> bool:
+        """Whether it still waits for more of what is read.
+
+        Who has stopped does not go on in the middle, though it may have room again before those
+        who are read for beside it have enough.
+        """
+        is_behind = origin in self.behind and origin in self.after
+        return is_behind and not self._has_stopped and not self.is_full
+
     # One batch
 
     def begin_batch(self, origin: str, sequence: int) -> bool:
         """Whether it wants a batch; then ask for each message, and end the batch."""
-        self._has_stopped = False
-        return origin in self.behind and not self.is_full and self.after[origin] < sequence
+        if origin not in self.behind or self.after[origin] >= sequence:
+            return False
+        self._has_stopped |= self.is_full
+        return not self._has_stopped
 
     def take(self, origin: str, sequence: int, batch: str, at: int, share: str = "") -> Owed | None:
         """Take a message, to be delivered as what is answered; None if not, or had already."""

@@ -130,9 +130,13 @@ class Replay:
                 returning.locate(origin, await locate(self._client, origin, place))
         # What is not followed here is read up to its present end.
         end = await end_of(self._client, origin)
-        if self._is_reached(origin, end, takers):
+        reading = {
+            connection: returning
+            for connection, returning in self._still(takers).items()
+            if returning.begin_reading(origin)
+        }
+        if self._is_reached(origin, end, reading):
             return
-        reading = self._behind(origin, takers)
         start = min(returning.after[origin] for returning in reading.values())
         async with aclosing(follow(self._client, streams.bus(origin), start)) as lists:
             async for entries in lists:
@@ -141,23 +145,19 @@ class Replay:
                         break
                     self._give(origin, entry, reading)
                 # Not a moment later: from here on the same messages come live.
-                if self._is_reached(origin, end, takers):
+                if self._is_reached(origin, end, reading):
                     return
                 await asyncio.sleep(0)
 
-    def _behind(self, origin: str, takers: Sequence[Connection]) -> dict[Connection, Returning]:
-        return {
-            connection: returning
-            for connection, returning in self._still(takers).items()
-            if origin in returning.behind and origin in returning.after
-        }
-
-    def _is_reached(self, origin: str, end: Place, takers: Sequence[Connection]) -> bool:
+    def _is_reached(self, origin: str, end: Place, reading: dict[Connection, Returning]) -> bool:
         """Let who is level with a stream have it live; True if there is nobody else to read for."""
         place = self._delivery.places.get(origin, end)
-        for returning in self._behind(origin, takers).values():
-            returning.reached(origin, place.sequence)
-        return not self._behind(origin, takers)
+        for connection, returning in list(reading.items()):
+            if connection in self._returning and returning.is_read_for(origin):
+                returning.reached(origin, place.sequence)
+            if connection not in self._returning or not returning.is_read_for(origin):
+                del reading[connection]
+        return not reading
 
     def _give(self, origin: str, entry: Entry, reading: dict[Connection, Returning]) -> None:
         """Give one batch to everybody who has not had it."""
