@@ -9,7 +9,6 @@ from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.place import Place
 from isthmus.core.sessions import Hold, Owner, State
-from isthmus.region.departures import acts_for
 from isthmus.wire.packets import Will
 
 PLACES = {"eu": Place(3, "w:3")}
@@ -81,4 +80,4 @@ def test_two_survivors_that_end_a_session_at_once_agree():
     ],
 )
 def test_of_the_survivors_one_acts(own, region, heard, acts):
-    assert acts_for(own, region, ["ap", "eu", "us"], heard.__contains__) is acts
+    assert departed.acts_for(own, region, ["ap", "eu", "us"], heard.__contains__) is acts

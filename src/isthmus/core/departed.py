@@ -1,11 +1,14 @@
 """Sessions whose gateway died: that they ended, and what of them is still to be done.
 
 A gateway tells how a connection of it ended, and publishes its will. When the process or its region
-dies, somebody else does both, after a *lease*: who comes back within it has not left. In a
-partition each side takes the other for dead, and wills may be published twice.
+dies, somebody else does both, after a *lease*: who comes back within it has not left. Of the
+survivors of a region one acts: the first by name of those that it hears. In a partition each side
+takes the other for dead, and wills may be published twice.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 from isthmus.core.session_keeper import Given
 from isthmus.core.sessions import Left, State
@@ -34,3 +37,11 @@ def is_will_due(state: State, *, gateway_lives: bool, now_ms: int) -> bool:
     if left is None or left.will_at_ms is None or owner is None or owner.will is None:
         return False
     return now_ms >= left.will_at_ms + (GRACE_MS if gateway_lives else 0)
+
+
+def acts_for(own: str, region: str, regions: Sequence[str], hears: Callable[[str], bool]) -> bool:
+    """Whether it is this region that ends the sessions of a region's gateways."""
+    if region == own:
+        return True
+    survivors = sorted(each for each in regions if each == own or hears(each))
+    return region not in survivors and survivors[0] == own

@@ -1,15 +1,14 @@
 """Ends the sessions of gateways that died, and has the wills published that are due.
 
 A gateway of this region has died when its figures have not come for a lease; one of another region
-when that region was not heard for as long. Of the survivors of a region one acts: the first by
-name of those that it hears.
+when that region was not heard for as long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from nats.aio.client import Client
 
@@ -120,11 +119,3 @@ class Departures:
             return False
         lives = self._lives(owner.region, owner.gateway)
         return departed.is_will_due(state, gateway_lives=lives, now_ms=now_ms())
-
-
-def acts_for(own: str, region: str, regions: Sequence[str], hears: Callable[[str], bool]) -> bool:
-    """Whether it is this region that ends the sessions of a region's gateways."""
-    if region == own:
-        return True
-    survivors = sorted(each for each in regions if each == own or hears(each))
-    return region not in survivors and survivors[0] == own

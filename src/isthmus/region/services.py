@@ -26,6 +26,7 @@ from isthmus.config import RegionConfig
 from isthmus.core.admission import Absence
 from isthmus.core.alone import AloneKeeper, AloneState
 from isthmus.core.cursor import keeps_incarnation
+from isthmus.core.departed import acts_for
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import HEARTBEAT_S
@@ -34,7 +35,7 @@ from isthmus.region.answers import Answers
 from isthmus.region.api import Api
 from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader
-from isthmus.region.departures import Departures, acts_for
+from isthmus.region.departures import Departures
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import keep_following
 from isthmus.region.peer import PeerLink
