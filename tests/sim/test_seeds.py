@@ -27,14 +27,18 @@ REACHED = {
     "conflict",
     "connected",
     "failover",
+    "given-again",
+    "given-later",
     "incarnation-kept",
     "incarnation-new",
     "marked-as-repeat",
     "not-alone",
     "override",
+    "recalled",
     "revoked-refused",
     "rewound",
     "sent-again",
+    "session-present",
 }
 
 

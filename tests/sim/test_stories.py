@@ -89,7 +89,7 @@ def test_the_stories_do_not_depend_on_the_order_of_hashes():
     [
         ("run 1\n----\n", 1, "run before there is a system", "begin with: system"),
         ("system regions=\n----\n", 1, "regions names none", "regions=eu,us"),
-        ("system clients=car-1\n----\n", 1, "kind is 'car-1'", "one of device, plain"),
+        ("system clients=car-1\n----\n", 1, "kind is 'car-1'", "one of device, plain, subscriber"),
         ("system clients=device:\n----\n", 1, "a device of no name", "device:car-1"),
         ("system witness=maybe\n----\n", 1, "witness is 'maybe'", "one of yes, no"),
         ("system gateways=0\n----\n", 1, "gateways is '0'", "a number from 1 on"),

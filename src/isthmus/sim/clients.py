@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from isthmus.core.outbox import Message, Outbox
 from isthmus.core.reconnect import Decision, Ending, Endpoint, Reconnect
-from isthmus.sim.gateway import LOCAL_PREFIX, Connection
+from isthmus.sim.connection import Connection
 from isthmus.sim.network import Channel
 from isthmus.sim.world import Machine, Process
 from isthmus.wire import mqtt3
-from isthmus.wire.mqtt3 import Connack, Connect, Puback, Publish
+from isthmus.wire.mqtt3 import Connack, Connect, Packet, Puback, Publish
 
 if TYPE_CHECKING:
     from isthmus.sim.system import System
@@ -26,6 +26,8 @@ KEEP_ALIVE_S = 4.0
 #: As paho: the first wait, which doubles, and the longest.
 RECONNECT_S = (1.0, 4.0)
 OUTBOX_MAX = 1_000
+#: What is published to these topics is retained.
+RETAINED_PREFIX = "state/"
 
 
 class Client:
@@ -44,6 +46,8 @@ class Client:
         self.is_connected = False
         self._chance = system.world.chance(f"client {name}")
         self._channel: Channel | None = None
+        #: The gateway's end of it: the watch asks.
+        self.connection: Connection | None = None
         self._attempt = 0
         self._decoder = mqtt3.Decoder()
         self._heard_s = 0.0
@@ -51,12 +55,12 @@ class Client:
 
     # The application
 
-    def publish(self, payload: bytes | None = None, *, is_local: bool = False) -> None:
+    def publish(self, payload: bytes | None = None, topic: str = "") -> None:
         """Publish at QoS 1, now or when a region can be reached."""
         self._sent += 1
         if payload is None:
             payload = f"{self.kind} {self.name} {self._sent}".encode()
-        topic = f"{LOCAL_PREFIX if is_local else 'fleet/'}{self.name}"
+        topic = topic or f"fleet/{self.name}"
         if len(self.outbox) < OUTBOX_MAX:
             self.outbox.add(Message(topic, payload, None))
             self._pump()
@@ -83,9 +87,10 @@ class Client:
         connection = Connection(gateway, self.principal)
         channel = Channel(self.system.net, self.world, self, connection)
         connection.channel = self._channel = channel
+        self.connection = connection
         gateway.accept(connection)
         self._decoder = mqtt3.Decoder()
-        channel.send(self, Connect(self.name, keep_alive_s=30))
+        channel.send(self, self.hello())
 
     def _refused(self, attempt: int) -> None:
         self.process.after(0.0, self._end, attempt, "closed")
@@ -100,6 +105,7 @@ class Client:
             return
         self._heard_s = self.process.now_s()
         for packet in self._decoder.feed(data):
+            self.take(packet)
             match packet:
                 case Connack(_, 0):
                     self._accepted()
@@ -145,7 +151,8 @@ class Client:
 
     def _send(self, message: Message[None], *, dup: bool) -> None:
         assert self._channel is not None
-        packet = Publish(message.topic, message.payload, 1, False, dup, message.packet_id)
+        retain = message.topic.startswith(RETAINED_PREFIX)
+        packet = Publish(message.topic, message.payload, 1, retain, dup, message.packet_id)
         self.system.watch.sent(self, message)
         self._channel.send(self, packet)
 
@@ -185,16 +192,23 @@ class Client:
             self.system.net.send(machine, self.name, back, region)
 
         def back(region: str | None) -> None:
-            self.process.after(0.0, answered, region)
+            self.process.hand(answered, region)
 
         self.system.net.send(self.name, machine, self._ask_site, site, reply)
         self.process.after(DNS_TIMEOUT_S, answered, None)
 
     def _ask_site(self, site: str, reply: object) -> None:
         found = self.system.sites[site]
-        found.process.after(0.0, found.answer_dns, reply)
+        found.process.hand(found.answer_dns, reply)
 
     # Of each kind
+
+    def hello(self) -> Connect:
+        """How it connects."""
+        return Connect(self.name, keep_alive_s=30)
+
+    def take(self, packet: Packet) -> None:
+        """A packet that only some kinds are sent, or heed."""
 
     def start(self) -> None:
         raise NotImplementedError

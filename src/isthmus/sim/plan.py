@@ -12,10 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 REGIONS = ("eu", "us", "ap")
+#: In turn; every fifth client has a session that lasts.
+KINDS = ("device", "plain", "device", "subscriber", "plain")
 #: Faults strike, and people act, from here to there; what follows is healing.
 BEGIN_S, END_S = 3.5, 20.0
 #: After the end every fault is undone; by then everybody must be served and all be level.
 HEALED_S = 10.0
+#: Whoever has a session that lasts, and came or was given something later than so long before that,
+#: is waited for: gateways tell of it. Nobody is waited for longer than the second of these.
+SETTLED_S, SETTLED_MAX_S = 3.0, 8.0
 #: And then nobody may write anything any more.
 QUIET_S = 2.0
 
@@ -40,11 +45,13 @@ class Plan:
     regions: tuple[str, ...]
     witness: bool
     gateways: int
-    #: Name and kind, ``device`` or ``plain``.
+    #: Name and kind, ``device``, ``plain`` or ``subscriber``.
     clients: tuple[tuple[str, str], ...]
     steps: tuple[Step, ...]
 
 
+#: Topics that several publish to, and that keep the newest.
+STATES = ("state/0", "state/1")
 Make = Callable[["_Maker"], tuple[str, ...]]
 
 
@@ -56,6 +63,7 @@ class _Maker:
         self.regions = regions
         self.sites = sites
         self.clients: list[str] = []
+        self.subscribers: list[str] = []
 
     def region(self) -> str:
         return self.chance.choice(self.regions)
@@ -69,6 +77,13 @@ class _Maker:
 
     def client(self) -> str:
         return self.chance.choice(self.clients)
+
+    def subscriber(self) -> str:
+        return self.chance.choice(self.subscribers)
+
+    def filter(self) -> str:
+        one = f"fleet/{self.client()}"
+        return self.chance.choice((one, one, one, "fleet/+", *STATES))
 
 
 #: Verb, how often beside the others, and what it is given.
@@ -108,6 +123,14 @@ ACTS: tuple[tuple[str, int, Make], ...] = (
     ("publish", 60, lambda m: (m.client(),)),
     ("publish-same", 8, lambda m: (m.client(),)),
     ("publish-local", 6, lambda m: (m.client(),)),
+    ("publish-many", 1, lambda m: (m.client(), str(m.chance.randint(40, 150)))),
+    ("retain", 7, lambda m: (m.client(), str(m.chance.randrange(len(STATES))))),
+    ("subscribe", 5, lambda m: (m.subscriber(), m.filter())),
+    ("unsubscribe", 1, lambda m: (m.subscriber(), m.filter())),
+    ("leave", 4, lambda m: (m.subscriber(), m.seconds(0.3, 5.0))),
+    ("wander", 4, lambda m: (m.subscriber(), m.region())),
+    ("begin-anew", 1, lambda m: (m.subscriber(),)),
+    ("cut-client", 3, lambda m: (m.subscriber(), m.region(), m.seconds())),
     (
         "set",
         12,
@@ -138,11 +161,14 @@ def make_plan(seed: int, *, regions: int = 3, clients: int = 10) -> Plan:
     names = REGIONS[:regions]
     sites = [*names, "witness"]
     maker = _Maker(chance, names, sites)
-    kinds = [("device", "plain")[number % 2] for number in range(clients)]
+    kinds = [KINDS[number % len(KINDS)] for number in range(clients)]
     made = tuple((f"{kind}-{number}", kind) for number, kind in enumerate(kinds))
     maker.clients = [name for name, _ in made]
+    maker.subscribers = [name for name, kind in made if kind == "subscriber"]
     faults = chance.randint(3, 14)
     steps = _draw(maker, FAULTS, faults) + _draw(maker, ACTS, chance.randint(90, 180))
+    for client in maker.subscribers:
+        steps += [Step(BEGIN_S, "subscribe", (client, maker.filter())) for _ in range(2)]
     return Plan(seed, names, True, 2, made, tuple(sorted(steps, key=lambda each: each.at_s)))
 
 

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
     from isthmus.sim.region import Region
     from isthmus.sim.system import System
 
+#: How long news may take between two regions in contact, and from a region's log to its gateways.
+LAG_S = 4.0
+LOCAL_LAG_S = 1.0
 #: Slower than this, and questions are not answered in time.
 SLOW_S = 0.1
 #: How long a region must have served before its silence is its own fault.

@@ -42,7 +42,7 @@ class Region:
         self.store.stop()
         self.services.process.end()
         for gateway in self.gateways:
-            gateway.process.end()
+            gateway.end()
 
     def restart_store(self) -> None:
         """The store's server starts again: whoever held a connection to it notices."""

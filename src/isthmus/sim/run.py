@@ -6,8 +6,16 @@ from collections import Counter
 from dataclasses import dataclass
 
 from isthmus.errors import BrokenInvariant
-from isthmus.sim import verdict
-from isthmus.sim.plan import END_S, HEALED_S, QUIET_S, Plan, make_plan
+from isthmus.sim import session_verdict, verdict
+from isthmus.sim.plan import (
+    END_S,
+    HEALED_S,
+    QUIET_S,
+    SETTLED_MAX_S,
+    SETTLED_S,
+    Plan,
+    make_plan,
+)
 from isthmus.sim.system import System
 from isthmus.sim.verbs import Verbs
 from isthmus.sim.violation import Violation
@@ -64,9 +72,29 @@ def _perform(system: System, verbs: Verbs, plan: Plan) -> None:
         verbs.do(step.verb, step.words)
     system.world.run(END_S)
     verbs.do("heal", ())
+    system.world.run(END_S + HEALED_S / 2)
+    for client in plan.clients:
+        verbs.do("publish", client[:1])
     system.world.run(END_S + HEALED_S)
     verdict.after_healing(system)
-    before, unserved = verdict.heads(system), verdict.unserved(system)
-    system.world.run(END_S + HEALED_S + QUIET_S)
+    unserved = verdict.unserved(system)
+    _settle(system)
+    before = verdict.heads(system)
+    system.world.run(system.world.now_s + QUIET_S)
+    while _settle(system):
+        # Somebody came only now, and what gateways tell of him was to be written.
+        before = verdict.heads(system)
+        system.world.run(system.world.now_s + QUIET_S)
     verdict.zero_writes(system, before)
     verdict.everybody_is_served(unserved, verdict.unserved(system))
+    session_verdict.at_the_end(system)
+
+
+def _settle(system: System) -> bool:
+    """Let gateways tell of sessions that moved a moment ago; whether there were any."""
+    began_s, until_s = system.world.now_s, END_S + HEALED_S + SETTLED_MAX_S
+    while (quiet_s := system.watch.sessions.moved_s + SETTLED_S) > system.world.now_s:
+        if system.world.now_s >= until_s:
+            break
+        system.world.run(min(quiet_s, until_s))
+    return system.world.now_s > began_s

@@ -20,6 +20,8 @@ from isthmus.core.stamp import StampClock
 from isthmus.core.update import Update
 from isthmus.errors import Unavailable
 from isthmus.protocol import CursorsReply, HeadReply, HelloReply, HelloRequest, Report
+from isthmus.sim.bus_reader import BusReader
+from isthmus.sim.departures import Departures
 from isthmus.sim.peer import Link
 from isthmus.sim.store import LOG, WAKE_S, Entry, Refused, Store, bus
 from isthmus.sim.world import Process
@@ -76,7 +78,7 @@ class Services:
         now_s = self.process.now_s()
         #: True time; the watch asks.
         self.started_s = self.world.now_s
-        self.log = LogView()
+        self.log: LogView = LogView()
         self.peers = Peers()
         self.held = {name: self.held_on_disk(name) for name in region.system.regions_named}
         self.incarnation = ""
@@ -92,10 +94,9 @@ class Services:
         self._is_writing_alone = False
         #: Messages of our own bus that a link is putting back; one link after another.
         self.filling = 0
-        #: The heads of our own writers, as far as they were read since this start.
-        self._seen = Watermarks()
-        self._seen_upto = 0
         self._follow()
+        self._bus_reader = BusReader(self)
+        self.departures = Departures(self)
         self._ask_for_cursors()
 
     @property
@@ -255,12 +256,7 @@ class Services:
     def _decide_alone(self) -> None:
         if self._is_writing_alone:
             return
-        for entry in self.store.stream(bus(self.name)).after(self._seen_upto):
-            writer, _, number = entry.id.rpartition(":")
-            self._seen.advance(writer, int(number))
-            self._seen_upto = entry.sequence
-        is_read = self._seen_upto == self.store.stream(bus(self.name)).synced
-        stored = self._seen.snapshot() if is_read else None
+        stored = self._bus_reader.heads()
         now_s, now_ms = self.process.now_s(), self.process.now_ms()
         decision = self.keeper.tick(now_s, now_ms, stored, self.peers.confirmed())
         if decision is None:
@@ -283,6 +279,7 @@ class Services:
     def store_restarted(self) -> None:
         """The connection to our own store broke and is back."""
         self._follow()
+        self._bus_reader.store_restarted()
 
     def peer_disconnected(self, peer: str) -> None:
         self.links[peer].lose("its store closed the connection")

@@ -44,18 +44,17 @@ import msgspec
 from isthmus.core import registry
 from isthmus.core.item import Item
 from isthmus.errors import BrokenInvariant, InputError
-from isthmus.sim import lake, verbs, verdict
+from isthmus.sim import lake, session_verdict, verbs, verdict
 from isthmus.sim.operators import POLICY
 from isthmus.sim.plan import Plan
 from isthmus.sim.services import ALONE, INCARNATION
 from isthmus.sim.site import NAME
 from isthmus.sim.store import LOG
-from isthmus.sim.system import SETTLE_S, System, principal_of
+from isthmus.sim.system import KINDS, SETTLE_S, System, principal_of
 from isthmus.sim.verbs import Verbs
 from isthmus.sim.violation import Violation
 
 SEPARATOR = "----"
-KINDS = ("device", "plain")
 DISKS = ("disk-kept", "power-cut", "restored", "wiped")
 COMMANDS = ("system", "run", "show", "check")
 FILTERS = ("only", "about")
@@ -229,6 +228,7 @@ class Stage:
             case "check":
                 command.exactly()
                 verdict.after_healing(system)
+                session_verdict.at_the_end(system)
                 unserved = verdict.unserved(system)
                 verdict.everybody_is_served(unserved, unserved)
                 return ["every promise holds"]

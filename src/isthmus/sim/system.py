@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import lru_cache, partial
 from typing import Any
 
+from isthmus.core import batch as batches
+from isthmus.core import carried
 from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.sim.clients import Client, DeviceClient, PlainClient
@@ -14,9 +16,15 @@ from isthmus.sim.plan import Plan
 from isthmus.sim.region import Region
 from isthmus.sim.services import Services
 from isthmus.sim.site import Site
+from isthmus.sim.subscriber import Subscriber
 from isthmus.sim.watch import Watch
 from isthmus.sim.world import Machine, Timing, World
 
+KINDS: dict[str, type[Client]] = {
+    "device": DeviceClient,
+    "plain": PlainClient,
+    "subscriber": Subscriber,
+}
 #: Before any fault strikes: regions meet, devices are registered and connect.
 SETTLE_S = 3.0
 
@@ -32,6 +40,8 @@ class System:
         self.sites_named = [*plan.regions, "witness"] if plan.witness else list(plan.regions)
         self._starts = 0
         self.decoded = lru_cache(maxsize=4096)(items.decode)
+        self.decoded_carried = lru_cache(maxsize=4096)(carried.read)
+        self.batch = lru_cache(maxsize=4096)(batches.decode)
         self.watch = Watch(self)
         self.operators = Operators(self)
         self.regions = {name: Region(self, name, plan.gateways) for name in plan.regions}
@@ -59,8 +69,7 @@ class System:
     def add_client(self, name: str, kind: str, region: str) -> None:
         """Register a device at a region, and let it begin to connect."""
         self.operators.register(name, region)
-        made = DeviceClient if kind == "device" else PlainClient
-        self.clients[name] = made(self, name, principal_of(name))
+        self.clients[name] = KINDS[kind](self, name, principal_of(name))
         self.clients[name].process.after(0.2, self.clients[name].start)
 
     def services(self, region: str) -> Services | None:
@@ -87,6 +96,10 @@ class System:
     def identity_of(payload: bytes) -> str:
         """Stands for the user property in which a client may name its message; one kind does."""
         return payload.decode() if payload.startswith(b"id ") else ""
+
+    def carried(self, payload: bytes) -> list[Item]:
+        """The items of an encoded batch."""
+        return [self.decoded_carried(raw) for raw in self.batch(payload).items]
 
     def item(self, region: str, kind: str, key: str) -> Item | None:
         """What is on a region's disk."""

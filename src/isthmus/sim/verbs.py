@@ -11,9 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from isthmus.errors import InputError
+from isthmus.sim.clients import RETAINED_PREFIX
+from isthmus.sim.gateway import LOCAL_PREFIX
 from isthmus.sim.network import Way
 from isthmus.sim.plan import FAULTS
 from isthmus.sim.site import Site
+from isthmus.sim.subscriber import Subscriber
 
 if TYPE_CHECKING:
     from isthmus.sim.system import System
@@ -253,7 +256,40 @@ class Verbs:
 
     def do_publish_local(self, client: str) -> None:
         """To a topic for which one region is enough."""
-        self._system.clients[client].publish(is_local=True)
+        self._system.clients[client].publish(topic=f"{LOCAL_PREFIX}{client}")
+
+    def do_publish_many(self, client: str, number: str) -> None:
+        """At once, so that who was away comes back to more than it takes."""
+        for _ in range(int(number)):
+            self._system.clients[client].publish()
+
+    def do_retain(self, client: str, name: str, payload: str = "") -> None:
+        """To a topic that several clients publish to, and that keeps the newest."""
+        self._system.clients[client].publish(payload.encode() or None, f"{RETAINED_PREFIX}{name}")
+
+    def _subscriber(self, client: str) -> Subscriber:
+        found = self._system.clients[client]
+        if not isinstance(found, Subscriber):
+            raise ValueError(f"{client} is no subscriber")
+        return found
+
+    def do_subscribe(self, client: str, name: str) -> None:
+        self._subscriber(client).subscribe(name)
+
+    def do_unsubscribe(self, client: str, name: str) -> None:
+        self._subscriber(client).unsubscribe(name)
+
+    def do_leave(self, client: str, seconds: str) -> None:
+        """A subscriber disconnects in good order, and comes back."""
+        self._subscriber(client).leave(float(seconds))
+
+    def do_wander(self, client: str, region: str) -> None:
+        """A subscriber connects elsewhere, and its old connection hangs."""
+        self._subscriber(client).wander(region)
+
+    def do_begin_anew(self, client: str) -> None:
+        """A subscriber asks for a clean session, which ends the one that it had."""
+        self._subscriber(client).begin_anew()
 
     def do_add(self, client: str, kind: str, region: str) -> None:
         self._system.add_client(client, kind, region)

@@ -12,7 +12,6 @@ from collections import defaultdict, deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from isthmus.core import batch as batches
 from isthmus.core import lattice, registry
 from isthmus.core.alone import AloneState
 from isthmus.core.batch import Batch
@@ -22,9 +21,10 @@ from isthmus.core.lattice import Flag, Live, Register
 from isthmus.core.outbox import Message
 from isthmus.core.pull import Pull
 from isthmus.core.writer import Writer
-from isthmus.sim.reach import Reach
+from isthmus.sim.reach import LAG_S, LOCAL_LAG_S, Reach
 from isthmus.sim.route_watch import RouteWatch
 from isthmus.sim.services import ALONE, Answer, Services
+from isthmus.sim.session_watch import SessionWatch
 from isthmus.sim.store import LOG, Entry, bus
 from isthmus.sim.violation import fail
 
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from isthmus.sim.region import Region
     from isthmus.sim.system import System
 
-#: How long news may take between two regions in contact, and from a region's log to its gateways.
-LAG_S = 4.0
-LOCAL_LAG_S = 1.0
 #: How long the regions must have been in contact before another disk may be lost.
 REPAIR_S = 6.0
 #: Of a time that a process measures; clocks drift.
@@ -72,6 +69,7 @@ class Watch:
         self._world = system.world
         self.reach = Reach(system)
         self.routes = RouteWatch(system)
+        self.sessions = SessionWatch(system)
         #: By payload: the regions that have it on disk now, and those that ever had.
         self.copies: defaultdict[bytes, set[str]] = defaultdict(set)
         #: By batch: the regions that ever had it on disk.
@@ -132,7 +130,8 @@ class Watch:
     def _synced(self, region: str, stream: str, entry: Entry) -> None:
         if stream != LOG:
             self.stored[region, stream].add(entry.id)
-            batch = batches.decode(entry.payload)
+            batch = self._system.batch(entry.payload)
+            self.sessions.stored(region, batch)
             # Once: a batch that was lost may be put back.
             if entry.id not in self._batches:
                 self._note_numbers(batch)
@@ -181,7 +180,8 @@ class Watch:
         for origin in self._system.regions_named:
             self.stored[name, bus(origin)] = set(region.store.stream(bus(origin)).ids)
             for entry in region.store.stream(bus(origin)).after(0, limit=10**9):
-                kept |= {each.payload for each in batches.decode(entry.payload).messages}
+                kept |= {each.payload for each in self._system.batch(entry.payload).messages}
+        self.sessions.destroyed(region)
         for payload, regions in self.copies.items():
             if name in regions and payload not in kept:
                 regions.remove(name)
@@ -245,6 +245,7 @@ class Watch:
     def sent(self, client: Client, message: Message[None]) -> None:
         self._sent[client.name].append(message.packet_id)
         self._in_flight[client.name, message.packet_id] = message
+        self.sessions.sent(message.topic, message.payload)
 
     def kept(self, gateway: Gateway, writer: Writer[Any], client: str, packet_id: int) -> None:
         """``no-answer-before-its-promise``: a gateway is about to acknowledge."""
@@ -265,10 +266,20 @@ class Watch:
         if message.topic.startswith("local/"):
             self.acknowledged_alone[message.payload] = region
         elif len(has) < 2 and len(self._system.regions_named) > 1:
-            self._check_alone(gateway.region, writer.id, number, message.payload)
+            self._check_alone(gateway.region, writer.id, number, message.payload.decode())
             self.acknowledged_alone[message.payload] = region
 
-    def _check_alone(self, region: Region, writer: str, number: int, payload: bytes) -> None:
+    def kept_item(self, gateway: Gateway, writer: Writer[Any], item: bytes) -> None:
+        """``no-answer-before-its-promise``, of what waits for an item: CONNACK and SUBACK."""
+        region = gateway.region
+        batches = [name for name in self.sessions.batches_of(item) if name.startswith(writer.id)]
+        if not batches:
+            fail("no-answer-before-its-promise", f"an item is in no batch of {writer.id} on disk")
+        if len(self._batches[batches[-1]]) < 2 and len(self._system.regions_named) > 1:
+            number = int(batches[-1].rpartition(":")[2])
+            self._check_alone(region, writer.id, number, "an item")
+
+    def _check_alone(self, region: Region, writer: str, number: int, what: str) -> None:
         """The state is on the disk, and a range of this writer that holds this batch."""
         ranges = region.store.state.get(f"alone-range {writer}", ())
         in_range = any(
@@ -277,7 +288,7 @@ class Watch:
         # Gateways hear of its end a moment later than the disk.
         since_s = self._world.now_s - self._left_s.get(region.name, -math.inf)
         if not in_range or not (self._is_alone.get(region.name) or since_s < LOCAL_LAG_S):
-            text = f"{payload.decode()} is in {region.name} only, which is not alone on its disk"
+            text = f"{what} is in {region.name} only, which is not alone on its disk"
             fail("no-answer-before-its-promise", text)
         self._alone_batches[region.name].add(f"{writer}:{number}")
 
@@ -295,6 +306,7 @@ class Watch:
         if payload.startswith(b"closed"):
             self.same[client.name, payload][self._session[client.name]] += 1
         self.acknowledged[payload] = client.region
+        self.sessions.acknowledged(payload)
         if not self.copies[payload]:
             self._check_lost(payload, self.copies[payload])
 

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 #: When every world begins, in milliseconds since 1970; any constant will do.
@@ -29,7 +30,9 @@ class Timing:
     retry_s: float = 0.2
     pull_expires_s: float = 1.5
     cursor_save_s: float = 0.5
-    gather_s: float = 0.002
+    #: A gateway or a region that was not heard for so long counts as dead.
+    lease_s: float = 3.0
+    gather_s: float = 0.004
     probe_interval_s: float = 0.6
     probe_timeout_s: float = 0.6
     probe_pause_s: float = 1.0
@@ -52,8 +55,9 @@ class World:
         self.faults: Counter[str] = Counter()
         self.reached: Counter[str] = Counter()
         self.lines: list[str] | None = [] if transcript else None
-        self._queue: list[tuple[float, int, Process | None, Callable[..., None], Any]] = []
-        self._order = 0
+        self.queue: list[tuple[float, int, Process | None, Callable[..., None], Any]] = []
+        #: What falls due in the same moment happens in the order in which it was asked for.
+        self.order = count(1)
 
     def chance(self, purpose: str) -> random.Random:
         """A source of chance of its own, so that one part's draws never shift another's."""
@@ -63,15 +67,13 @@ class World:
         self, when_s: float, process: Process | None, call: Callable[..., None], *args: Any
     ) -> None:
         """Call at a true time, unless the process is gone by then."""
-        self._order += 1
-        heapq.heappush(self._queue, (when_s, self._order, process, call, args))
+        heapq.heappush(self.queue, (when_s, next(self.order), process, call, args))
 
     def run(self, until_s: float) -> None:
         """Let everything happen up to a true time."""
-        queue, pop = self._queue, heapq.heappop
+        queue, pop = self.queue, heapq.heappop
         while queue and queue[0][0] <= until_s:
-            when_s, _, process, call, args = pop(queue)
-            self.now_s = when_s
+            self.now_s, _, process, call, args = pop(queue)
             if process is not None:
                 if not process.is_running:
                     continue
@@ -126,21 +128,25 @@ class Process:
         # As in clock.py: the wall clock is read once, and then follows the monotonic one.
         self._anchor_ms = machine.wall_ms() - machine.monotonic_s() * 1000
 
-    @property
-    def world(self) -> World:
-        return self.machine.world
-
-    def now_s(self) -> float:
-        return self.machine.monotonic_s()
+        self.world = machine.world
+        #: This machine's monotonic clock.
+        self.now_s = machine.monotonic_s
 
     def now_ms(self) -> int:
         return int(self._anchor_ms + self.machine.monotonic_s() * 1000)
 
     def after(self, delay_s: float, call: Callable[..., None], *args: Any) -> None:
         """Call after a delay by this machine's clock."""
-        machine = self.machine
-        world = machine.world
-        world.at(world.now_s + delay_s / machine.rate, self, call, *args)
+        world = self.world
+        when_s = world.now_s + delay_s / self.machine.rate
+        heapq.heappush(world.queue, (when_s, next(world.order), self, call, args))
+
+    def hand(self, call: Callable[..., None], *args: Any) -> None:
+        """What arrives from elsewhere: heeded at once where the process runs."""
+        if self.is_paused:
+            self.hold(call, args)
+        elif self.is_running:
+            call(*args)
 
     def hold(self, call: Callable[..., None], args: Any) -> None:
         """What falls due or arrives during a pause waits in sockets and timers."""
