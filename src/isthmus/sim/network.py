@@ -55,16 +55,16 @@ class Network:
 
     def send(self, source: str, target: str, deliver: Callable[..., None], *args: Any) -> None:
         """A datagram; ``deliver`` finds out by itself who is there to take it."""
-        world = self._world
+        world, draw = self._world, self._chance.random
         if source == target:
             world.at(world.now_s + LOCAL_S, None, deliver, *args)
             return
-        way = self.way(source, target)
-        if way.is_cut or (way.loss and self._chance.random() < way.loss):
+        way = self._ways.get((source, target)) or self.way(source, target)
+        if way.is_cut or (way.loss and draw() < way.loss):
             return
-        copies = 2 if way.doubles and self._chance.random() < way.doubles else 1
+        copies = 2 if way.doubles and draw() < way.doubles else 1
         for _ in range(copies):
-            when_s = world.now_s + self.delay_s(source, target)
+            when_s = world.now_s + way.delay_s * (1.0 + draw()) + way.extra_s
             world.at(when_s, None, self._arrive, way, deliver, args)
 
     @staticmethod
@@ -145,7 +145,7 @@ class Channel:
             self._reset(side)
         elif data is CLOSING or self._is_open[1 - side]:
             # A process that is paused finds it in its socket when it goes on.
-            self._world.at(self._world.now_s, receiver.process, self._hand_over, side, data)
+            receiver.process.hand(self._hand_over, side, data)
         if queue:
             when_s = max(queue[0][0], self._world.now_s)
             self._world.at(when_s, None, self._pump, side)

@@ -71,7 +71,7 @@ class Link:
         """At the peer."""
         services = self.system.services(self.peer)
         if services is not None:
-            services.process.after(0.0, self._answer_at_peer, services, what, request, number)
+            services.process.hand(self._answer_at_peer, services, what, request, number)
 
     def _answer_at_peer(self, services: Services, what: str, request: Any, number: int) -> None:
         reply = services.answer(what, self.services.name, request)
@@ -79,7 +79,7 @@ class Link:
             self.system.net.send(self.peer, self.services.name, self._replied, number, reply)
 
     def _replied(self, number: int, reply: Any) -> None:
-        self.process.after(0.0, self._take_reply, number, reply)
+        self.process.hand(self._take_reply, number, reply)
 
     def _take_reply(self, number: int, reply: Any) -> None:
         if number in self._open:
@@ -220,7 +220,7 @@ class Link:
         """At the peer's store, which holds the request open for a while."""
         process = self.system.regions[self.peer].store.process
         until_s = process.now_s() + self.timing.pull_expires_s
-        process.after(0.0, self._serve_pull, stream, after, subject, number, until_s)
+        process.hand(self._serve_pull, stream, after, subject, number, until_s)
 
     def _serve_pull(
         self, stream: str, after: int, subject: Any, number: int, until_s: float
@@ -380,9 +380,9 @@ class Link:
             return
         if report.storing:
             self.system.watch.heard(self.peer)
-        region.services.process.after(0.0, region.services.heard_report, report)
+        region.services.process.hand(region.services.heard_report, report)
         for gateway in region.gateways:
-            gateway.process.after(0.0, gateway.heard_report, report)
+            gateway.process.hand(gateway.heard_report, report)
 
     # Being level
 

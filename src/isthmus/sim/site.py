@@ -99,7 +99,7 @@ class Site:
             self.process.after(next_s, self._probe_region, region)
 
         def back(failure: str | None) -> None:
-            self.process.after(0.0, ended, failure)
+            self.process.hand(ended, failure)
 
         def reply(failure: str | None) -> None:
             self.system.net.send(region, self.machine.name, back, failure)
@@ -116,7 +116,7 @@ class Site:
             reply("connection refused")
             return
         gateway = running[self._probe % len(running)]
-        gateway.process.after(0.0, gateway.probe, partial(reply, None))
+        gateway.process.hand(gateway.probe, partial(reply, None))
 
     def _vote(self, region: str, vote: Vote) -> None:
         self.world.say(self.who, f"votes {region} {vote.health}: {vote.reason}")
@@ -140,7 +140,7 @@ class Site:
 
     def _heard_at(self, peer: str, message: Message) -> None:
         site = self.system.sites[peer]
-        site.process.after(0.0, site.heard, message)
+        site.process.hand(site.heard, message)
 
     def heard(self, message: Message) -> None:
         self._check_pause()

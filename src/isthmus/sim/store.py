@@ -63,7 +63,9 @@ class Stream:
 
     def after(self, sequence: int, limit: int = PULL_MAX, subject: Any = None) -> list[Entry]:
         """What a reader at this position is given next."""
-        found = []
+        found: list[Entry] = []
+        if sequence >= self.synced:
+            return found
         for number in range(sequence + 1, self.synced + 1):
             entry = self.at(number)
             if entry is not None and subject in (None, entry.subject):
@@ -77,8 +79,9 @@ class Stream:
         entry = self.entries.get(sequence)
         if entry is None or sequence > self.synced:
             return None
-        is_old = self.is_compacted and self.synced_newest[entry.subject] != sequence
-        return None if is_old else entry
+        if self.is_compacted and self.synced_newest[entry.subject] != sequence:
+            return None
+        return entry
 
     def newest_of(self, subject: Any) -> Entry:
         """The newest message of a subject, as a reader finds it."""
