@@ -67,7 +67,8 @@ async def test_a_request_is_open_all_the_time_however_far_the_server_is(
                 await end([task])
 
 
-async def test_more_than_is_asked_for_at_once_comes_in_order(tmp_path: Path) -> None:
+@pytest.mark.parametrize("rest_s", [0.0, 0.05])
+async def test_more_than_is_asked_for_at_once_comes_in_order(tmp_path: Path, rest_s: float) -> None:
     count = 3 * following.PULL_BATCH + 1
     found: list[Entry] = []
     async with real_nats(tmp_path) as server, far_away(server) as client:
@@ -76,10 +77,33 @@ async def test_more_than_is_asked_for_at_once_comes_in_order(tmp_path: Path) -> 
                 await near.publish("bus.eu.w", str(number).encode())
             await near.flush()
             await near.flush()
-        async with aclosing(follow(client, STREAM, 0)) as lists:
+        async with aclosing(follow(client, STREAM, 0, rest_s=rest_s)) as lists:
             async for entries in lists:
                 found += entries
                 if len(found) >= count:
                     break
     assert [entry.sequence for entry in found] == list(range(1, count + 1))
     assert [int(entry.payload) for entry in found] == list(range(count))
+
+
+async def test_who_rests_is_given_together_what_came_meanwhile(tmp_path: Path) -> None:
+    async with (
+        real_nats(tmp_path) as server,
+        server.user("services") as client,
+        aclosing(follow(client, STREAM, 0, rest_s=1.0)) as lists,
+    ):
+        found: list[list[int]] = []
+
+        async def read() -> None:
+            async for entries in lists:
+                found.append([int(entry.payload) for entry in entries])
+                if sum(map(len, found)) >= 30:
+                    return
+
+        reading = asyncio.create_task(read())
+        for number in range(30):
+            await client.publish("bus.eu.w", str(number).encode())
+            await client.flush()
+        await asyncio.wait_for(reading, 20)
+    assert [number for each in found for number in each] == list(range(30))
+    assert len(found) <= 3

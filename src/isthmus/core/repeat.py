@@ -85,7 +85,8 @@ class _Chain:
 @dataclass(slots=True)
 class _Client:
     connections: OrderedDict[str, _Connection] = field(default_factory=OrderedDict)
-    chains: dict[bytes, list[_Chain]] = field(default_factory=dict)
+    #: By content, in the order in which they began.
+    chains: dict[bytes, dict[_Chain, None]] = field(default_factory=dict)
     ids: OrderedDict[str, Position] = field(default_factory=OrderedDict)
 
     def connection(self, name: str) -> _Connection:
@@ -105,7 +106,7 @@ class _Client:
             del chain.copies[connection.name]
             if not chain.copies:
                 chains = self.chains[entry.content]
-                chains.remove(chain)
+                del chains[chain]
                 if not chains:
                     del self.chains[entry.content]
 
@@ -190,13 +191,13 @@ def _by_content(held: _Client, connection: str, entry: _Entry) -> Position | Non
     gone = own.add(entry)
     chains = held.chains.get(entry.content)
     if chains is None:
-        chains = held.chains[entry.content] = []
+        chains = held.chains[entry.content] = {}
     fitting = (each for each in chains if held.fits(each, own, entry))
     chain = next(fitting, None) if held.may_fit(own, entry) else None
     is_repeat = chain is not None
     if chain is None:
         chain = _Chain(entry.position)
-        chains.append(chain)
+        chains[chain] = None
     chain.copies[connection] = entry
     entry.chain = chain
     if gone:

@@ -33,6 +33,9 @@ _log = logging.getLogger(__name__)
 
 #: Of the scheduler: a machine that is full serves whoever waits for an answer first.
 NICENESS = 5
+#: By which the lake may be late: nobody waits for it, and reading each batch as it comes took as
+#: much of the machine as serving the clients.
+REST_S = 0.1
 RETRY_S = 0.1
 COMMIT_S = 0.5
 #: Between two attempts when the lake's disk takes nothing.
@@ -95,7 +98,9 @@ class LakeReader:
             try:
                 if after is None:
                     after = await self._resume(origin)
-                async for entries in follow(self._client, streams.bus(origin), after):
+                async for entries in follow(
+                    self._client, streams.bus(origin), after, rest_s=REST_S
+                ):
                     self._take(origin, entries)
                     after = entries[-1].sequence
             except StreamRewound:

@@ -28,14 +28,19 @@ PULL_BATCH = 512
 PULL_EXPIRES_S = 2.0
 #: The consumer goes away by itself when nobody pulls for this long.
 CONSUMER_IDLE_S = 30.0
+#: For how long it is waited for what is there already: the server says then that this was all.
+AT_ONCE_S = 0.01
 #: Messages handed over at once.
 TAKE_MAX = 1024
 
 
 async def follow(
-    client: Client, stream: str, after: int, *, subject: str = ""
+    client: Client, stream: str, after: int, *, subject: str = "", rest_s: float = 0.0
 ) -> AsyncGenerator[list[Entry], None]:
     """Yield what the stream holds after a sequence, as lists in order, without end.
+
+    ``rest_s`` is for who is in no hurry: what comes within that time of another message comes with
+    it, and costs both sides less.
 
     Raises Unavailable when the server falls silent, the consumer is lost or a message is missing;
     the caller resumes from the last sequence that it took. Raises StreamRewound when the stream
@@ -58,7 +63,8 @@ async def follow(
                 num_replicas=1,
             ),
         )
-        puller = _Puller(client, f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}")
+        next_subject = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}"
+        puller = _Rester(client, next_subject, rest_s) if rest_s else _Puller(client, next_subject)
         async with aclosing(puller.entries()) as batches:
             async for entries in batches:
                 yield entries
@@ -103,14 +109,24 @@ class _Puller:
             with suppress(NatsError):
                 await subscription.unsubscribe()
 
-    async def _ask(self, inbox: str) -> None:
-        request = {"batch": PULL_BATCH, "expires": int(PULL_EXPIRES_S * 1e9)}
+    async def _ask(
+        self, inbox: str, batch: int = PULL_BATCH, expires_s: float | None = None
+    ) -> None:
+        expires_s = PULL_EXPIRES_S if expires_s is None else expires_s
+        request = {"batch": batch, "expires": int(expires_s * 1e9)}
         await self._client.publish(self._subject, msgspec.json.encode(request), reply=inbox)
-        self._asked += PULL_BATCH
-        self._ask_at_s = asyncio.get_running_loop().time() + PULL_EXPIRES_S / 2
+        self._asked += batch
+        self._ask_at_s = asyncio.get_running_loop().time() + expires_s / 2
+
+    async def _take(self, inbox: str) -> list[Entry]:
+        """Wait for what comes; raises TimeoutError where nothing does, not even a status."""
+        entries: list[Entry] = []
+        self._read(await self._next(inbox), entries)
+        while not self._queue.empty() and len(entries) < TAKE_MAX:
+            self._read(self._queue.get_nowait(), entries)
+        return entries
 
     async def _next(self, inbox: str) -> Msg:
-        """Wait for what comes; raises TimeoutError where nothing does, not even a status."""
         async with asyncio.timeout(2 * PULL_EXPIRES_S):
             while True:
                 loop = asyncio.get_running_loop()
@@ -121,25 +137,19 @@ class _Puller:
                     async with asyncio.timeout_at(self._ask_at_s):
                         return await self._queue.get()
 
-    async def _take(self, inbox: str) -> list[Entry]:
-        message = await self._next(inbox)
-        entries: list[Entry] = []
-        while True:
-            status = (message.headers or {}).get("Status") if not message.data else None
-            if status is None:
-                self._check_order(message)
-                entries.append(delivered(message))
-                self._asked -= 1
-            elif status in ("408", "404"):
-                # A request ran out; what it did not deliver is asked for again.
-                lacking = (message.headers or {}).get("Nats-Pending-Messages", "")
-                self._asked -= int(lacking) if lacking.isdecimal() else self._asked
-            elif status != "100":
-                raise Unavailable(f"the server ended the consumer (status {status})")
-            if self._queue.empty() or len(entries) >= TAKE_MAX:
-                break
-            message = self._queue.get_nowait()
-        return entries
+    def _read(self, message: Msg, entries: list[Entry]) -> None:
+        """Note what has come, a message or a status."""
+        status = (message.headers or {}).get("Status") if not message.data else None
+        if status is None:
+            self._check_order(message)
+            entries.append(delivered(message))
+            self._asked -= 1
+        elif status in ("408", "404"):
+            # A request ran out; what it did not deliver is asked for again.
+            lacking = (message.headers or {}).get("Nats-Pending-Messages", "")
+            self._asked -= int(lacking) if lacking.isdecimal() else self._asked
+        elif status != "100":
+            raise Unavailable(f"the server ended the consumer (status {status})")
 
     def _check_order(self, message: Msg) -> None:
         # A message that was sent while the connection was down, or that the client dropped, is
@@ -148,3 +158,27 @@ class _Puller:
         if delivered != self._delivered + 1:
             raise Unavailable(f"message {self._delivered + 1} of the consumer is missing")
         self._delivered = delivered
+
+
+class _Rester(_Puller):
+    """Asks for one message and, some time after it has come, for all that came since."""
+
+    def __init__(self, client: Client, subject: str, rest_s: float) -> None:
+        super().__init__(client, subject)
+        self._rest_s = rest_s
+
+    async def _take(self, inbox: str) -> list[Entry]:
+        entries: list[Entry] = []
+        await self._ask(inbox, batch=1)
+        await self._answered(entries)
+        if entries:
+            await asyncio.sleep(self._rest_s)
+            await self._ask(inbox, expires_s=AT_ONCE_S)
+            await self._answered(entries)
+        return entries
+
+    async def _answered(self, entries: list[Entry]) -> None:
+        """Wait until everything has come that was asked for, or was said not to be there."""
+        async with asyncio.timeout(2 * PULL_EXPIRES_S):
+            while self._asked > 0:
+                self._read(await self._queue.get(), entries)
