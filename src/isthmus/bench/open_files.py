@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from isthmus.bench.plan import FanningOut, Holding, Load, Offering
+from isthmus.bench.plan import Connecting, FanningOut, Holding, Load, Offering, Publishing
 from isthmus.errors import ConfigError
 
 #: For everything that is not a connection of a crowd.
@@ -18,9 +18,9 @@ def needed(load: Load) -> int:
             return load.subscribers + OTHERS
         case Holding():
             return load.last + OTHERS
-        case Offering():
+        case Publishing() | Offering():
             return load.crowd + OTHERS
-        case _:
+        case Connecting():
             return OTHERS
 
 

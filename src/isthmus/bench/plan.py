@@ -34,6 +34,9 @@ class Publishing(Part, frozen=True, kw_only=True, tag="publishing"):
     #: Publishes of one client that may be unanswered: a little less than our gateway reads before
     #: it waits for itself, and enough for Mosquitto to be as fast as it can.
     window: int = 96
+    #: Clients that publish beside the others, as one of them cannot fill a long way: what is
+    #: unanswered of all together has to be more than is kept in the time of a round trip.
+    crowd: int = 0
 
 
 class Offering(Part, frozen=True, kw_only=True, tag="offering"):
@@ -115,7 +118,7 @@ class LoadPlan(Part, frozen=True, kw_only=True):
         if isinstance(self.load, Offering) and not self.load.per_s > 0:
             raise ConfigError(f"per_s is {self.load.per_s}", hint="a value above 0")
         is_crowded = isinstance(self.load, FanningOut | Holding) or (
-            isinstance(self.load, Offering) and self.load.crowd
+            isinstance(self.load, Publishing | Offering) and self.load.crowd
         )
         if is_crowded and not self.crowd_clients:
             raise ConfigError("crowd_clients is empty", hint="list at least one")

@@ -48,7 +48,8 @@ class Pusher(Publisher):
 async def publish(plan: LoadPlan, load: Publishing, watch: Watch) -> Outcome:
     """Connect everybody, warm up, measure, and wait for what is owed."""
     faults = Faults()
-    pushers = [Pusher(each, faults, load, seed) for seed, each in enumerate(plan.clients)]
+    clients = [*plan.clients, *plan.crowd(load.crowd)]
+    pushers = [Pusher(each, faults, load, seed) for seed, each in enumerate(clients)]
     await Dialler(plan).connect_all(pushers)
 
     def acked() -> int:

@@ -47,6 +47,7 @@ def gateway(
       in memory.
     - `qos1_two_regions_per_s`: the same, and the disks of two regions have what is acknowledged.
     - `qos1_two_regions_80ms_per_s`: the same, and all between the regions takes 40 ms each way;
+      over 200 connections, on both sides, as 50 have less unanswered than is kept in 80 ms;
       ratio is to the figure without that.
     - `puback_p99_ms`: at an offered 5,000/s with two regions, the time until PUBACK that one in a
       hundred exceeds. It counts from when a publish was due, so a stall is charged for everybody
