@@ -372,3 +372,11 @@ def test_garbage_is_refused_or_read_and_is_never_right(
     except InputError:
         return
     assert not claim.is_made_with(SECRET)
+
+
+@pytest.mark.parametrize("target", ["/?\ud800=1", "/?\udcff&X-Amz-Date=x", "/?é"])
+def test_a_target_that_is_no_text_claims_nothing_and_is_refused(target):
+    request = Request("GET", target, ())
+    assert sigv4.is_signed(request) == ("X-Amz-" in target)
+    with pytest.raises(InputError):
+        sigv4.read(request, ACCEPTED, 0.0)

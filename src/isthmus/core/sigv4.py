@@ -262,7 +262,8 @@ def _parameters(query: str) -> list[tuple[str, str]]:
 
 
 def _decoded(text: str) -> str:
-    return unquote_to_bytes(text).decode("latin-1")
+    # What is no text has to be told apart too, before it is refused.
+    return unquote_to_bytes(text.encode("utf-8", "surrogatepass")).decode("latin-1")
 
 
 def _encoded(text: str) -> str:
