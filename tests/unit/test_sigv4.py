@@ -38,7 +38,7 @@ every_signer = pytest.mark.parametrize(
     "sign",
     [
         pytest.param(by_awscrt, marks=missing("awscrt")),
-        pytest.param(by_botocore, marks=missing("botocore")),
+        by_botocore,
     ],
 )
 
