@@ -3,6 +3,7 @@
 General layout, and the one direction in which imports go (tests/unit/test_imports.py):
 
     core, wire   pure: no I/O, no clock, no randomness, no asyncio; they import only each other
+    aws          what AWS's clients may ask for, from its models; pure too, imports core and wire
     ports        Protocols that the services need; imports core and wire
     adapters     one port each; import core, wire and ports
     gateway, region, director, device

@@ -5,6 +5,7 @@
       InputError           what a user handed in is wrong (a fleet file, an argument, a request)
       MalformedPacket      bytes on the wire that are not MQTT
       StaleRevision        compare-and-set lost: somebody wrote the item in between
+      ServiceError         a request of an AWS client is refused (aws/service_error.py has it)
       Unavailable          a part we need does not answer (yet)
         StreamRewound      a stream ends before the position that was reached in it
       BrokenInvariant      a promise of ours does not hold: a bug, never the user's fault
