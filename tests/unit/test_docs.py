@@ -20,7 +20,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)\)")
 #: `core/item.py`, `drill/scenarios/`, `tests/unit/test_imports.py`
 PATH = re.compile(r"`((?:[a-z_.]+/)+[a-z_0-9]*(?:\.[a-z]+)?)`")
 COMMAND = re.compile(
-    r"(?:\./dev|\bisthmus) (drill|up|serve|fleet)((?: +--[a-z-]+(?: [^-\s#`]\S*)?)*)"
+    r"(?:\./dev|\bisthmus) (drill|up|serve|fleet|api)((?: +--[a-z-]+(?: [^-\s#`]\S*)?)*)"
 )
 
 

@@ -8,6 +8,7 @@ import typer
 
 from isthmus import __version__
 from isthmus.cli.access_key import access_key_app
+from isthmus.cli.api import api
 from isthmus.cli.bench import bench_app
 from isthmus.cli.drill import drill
 from isthmus.cli.fleet import fleet_app
@@ -28,6 +29,7 @@ app.command()(drill)
 app.command()(up)
 app.command()(serve)
 app.command()(sim)
+app.command(no_args_is_help=True)(api)
 app.add_typer(access_key_app, name="access-key")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(bench_app, name="bench")
