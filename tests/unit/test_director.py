@@ -30,6 +30,7 @@ from isthmus.director.journal import EVENTS_FILE, ROUTES_FILE, Journal
 from isthmus.director.serving import Serving
 from isthmus.director.site import run_site
 from isthmus.errors import ConfigError, InputError
+from isthmus.tasks import end
 
 STABLE = "iot.example.com"
 SITES = ("eu", "us", "witness")
@@ -140,9 +141,9 @@ class World:
     async def stop(self, *sites: str) -> None:
         for site in sites or list(self.tasks):
             task = self.tasks.pop(site)
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+            await end([task])
+            if not task.cancelled():
+                task.result()
 
     async def all_told(self, epoch: int) -> None:
         for site in self.tasks:
