@@ -476,7 +476,7 @@ async def test_ten_thousand_pieces_of_garbage_have_no_effect(regions: Regions) -
 
     ended = list(regions.ended)
     before, pid = await items(), regions.system.pids(HOME)[f"{HOME}-gateway"]
-    rows = len(regions.lake(HOME, raw=True))
+    rows = len(regions.lake(HOME, name, raw=True))
 
     async def before_tls(rng: random.Random) -> None:
         wire = await Wire.open(host, port, None, "")
@@ -503,7 +503,7 @@ async def test_ten_thousand_pieces_of_garbage_have_no_effect(regions: Regions) -
     async with regions.client(HOME, name) as wire:
         await wire.publish(regions.topic(name))
     assert await items() == before
-    assert len(regions.lake(HOME, raw=True)) <= rows + 1
+    assert len(regions.lake(HOME, name, raw=True)) <= rows + 1
     assert (await regions.status(HOME))["gateways"][0]["connections"] < 10
     assert regions.ended == ended
 
