@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from isthmus.core import departed, sessions
 from isthmus.core import item as items
@@ -81,3 +84,22 @@ def test_two_survivors_that_end_a_session_at_once_agree():
 )
 def test_of_the_survivors_one_acts(own, region, heard, acts):
     assert departed.acts_for(own, region, ["ap", "eu", "us"], heard.__contains__) is acts
+
+
+@given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["eu", "us", "left", "none"]))))
+def test_a_client_is_where_its_session_was_last(history):
+    whereabouts, last = departed.Whereabouts(), {}
+    for client, where in history:
+        found = State()
+        if where != "none":
+            owner = state(claimed(0)).owner
+            found = State(1, msgspec.structs.replace(owner, region=where))
+        if where == "left":
+            found = found._replace(left=departed.ended(found, (PLACES, ()), 0))
+        whereabouts.note(client, found)
+        last[client] = where
+    wanted: dict[tuple[str, str], set[str]] = {}
+    for client, where in last.items():
+        if where in ("eu", "us"):
+            wanted.setdefault((where, "g"), set()).add(client)
+    assert whereabouts.clients == wanted

@@ -15,6 +15,7 @@ from nats.aio.client import Client
 from isthmus import protocol
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.core import departed, sessions
+from isthmus.core.departed import Whereabouts
 from isthmus.core.item import Item
 from isthmus.core.sessions import PROGRESS, SESSION, State
 from isthmus.errors import Unavailable
@@ -46,24 +47,14 @@ class Departures:
         self._lives = lives
         #: Whether it is this region that acts for a gateway's region.
         self._is_ours = is_ours
-        #: By region and gateway: the clients that are connected there, as far as is known.
-        self._connected: dict[tuple[str, str], set[str]] = {}
-        self._place: dict[str, tuple[str, str]] = {}
+        self._whereabouts = Whereabouts()
         #: By client: its epoch, and when a gateway was last asked to publish its will.
         self._due: dict[str, tuple[int, float]] = {}
         store.watch(SESSION, self._changed)
 
     def _changed(self, item: Item) -> None:
         state = sessions.read(item)
-        before = self._place.pop(item.key, None)
-        if before is not None:
-            self._connected[before].discard(item.key)
-            if not self._connected[before]:
-                del self._connected[before]
-        if state.owner is not None and state.left is None:
-            place = (state.owner.region, state.owner.gateway)
-            self._place[item.key] = place
-            self._connected.setdefault(place, set()).add(item.key)
+        self._whereabouts.note(item.key, state)
         if state.left is not None and state.left.will_at_ms is not None:
             _, asked_s = self._due.get(item.key, (0, float("-inf")))
             self._due[item.key] = (state.epoch, asked_s)
@@ -84,7 +75,7 @@ class Departures:
             await self._ask_for_wills()
 
     async def _end_dead(self) -> None:
-        for (region, gateway), clients in list(self._connected.items()):
+        for (region, gateway), clients in list(self._whereabouts.clients.items()):
             if not self._is_ours(region) or self._lives(region, gateway):
                 continue
             extra = {"action": "end-sessions", "gateway": gateway, "sessions": len(clients)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isthmus.core import departed, sessions
+from isthmus.core.departed import Whereabouts
 from isthmus.core.item import Item
 from isthmus.core.sessions import PROGRESS, SESSION
 from isthmus.core.update import Merge
@@ -25,9 +26,7 @@ class Departures:
         self._began_s = services.process.now_s()
         #: By id of a gateway of this region: when it was last heard.
         self._heard_s: dict[str, float] = {}
-        #: By region and gateway: the clients that are connected there, as far as is known.
-        self._connected: dict[tuple[str, str], set[str]] = {}
-        self._place: dict[str, tuple[str, str]] = {}
+        self._whereabouts = Whereabouts()
         #: Sessions whose end is being written; a look waits for those of the one before.
         self._writing = 0
         services.log.watch(SESSION, self._changed)
@@ -38,16 +37,7 @@ class Departures:
         self._heard_s[gateway] = self._process.now_s()
 
     def _changed(self, item: Item) -> None:
-        state = sessions.read(item)
-        before = self._place.pop(item.key, None)
-        if before is not None:
-            self._connected[before].discard(item.key)
-            if not self._connected[before]:
-                del self._connected[before]
-        if state.owner is not None and state.left is None:
-            place = (state.owner.region, state.owner.gateway)
-            self._place[item.key] = place
-            self._connected.setdefault(place, set()).add(item.key)
+        self._whereabouts.note(item.key, sessions.read(item))
 
     # Who lives
 
@@ -70,13 +60,13 @@ class Departures:
     # Whoever does not
 
     def _look(self) -> None:
-        if self._connected and not self._writing and self._knows_who_lives():
+        if self._whereabouts.clients and not self._writing and self._knows_who_lives():
             self._end_dead()
         self._process.after(LOOK_S, self._look)
 
     def _end_dead(self) -> None:
         own, regions = self._services.name, self._services.region.system.regions_named
-        for (region, gateway), clients in list(self._connected.items()):
+        for (region, gateway), clients in list(self._whereabouts.clients.items()):
             if not departed.acts_for(own, region, regions, self._hears):
                 continue
             if self._lives(region, gateway):
