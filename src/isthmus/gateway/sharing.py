@@ -41,16 +41,22 @@ AGAIN_S = 1.0
 class Leftover:
     """A message that its member did not take; stored again, in the end, for another one."""
 
-    def __init__(self, source: Source, message: Message, share: Share) -> None:
+    def __init__(
+        self,
+        source: Source,
+        message: Message,
+        share: Share,
+        again: Callable[[Leftover], None],
+    ) -> None:
         self.source = source
         self.message = message
         self.share = share
-        self.again: Callable[[Leftover], None] = lambda leftover: None
+        self._again = again
 
     def kept(self, tickets: list[Ticket]) -> None: ...
 
     def fail(self, reason: str) -> None:
-        asyncio.get_running_loop().call_later(AGAIN_S, self.again, self)
+        asyncio.get_running_loop().call_later(AGAIN_S, self._again, self)
 
 
 class HandOver(Protocol):
@@ -144,10 +150,9 @@ class Sharing:
         """Hand over what was chosen for somebody who is gone."""
         for share in message.shares:
             if message.qos and share in self._gone:
-                self._again(Leftover(source, message, share))
+                self._again(Leftover(source, message, share, self._again))
 
     def _again(self, leftover: Leftover) -> None:
-        leftover.again = self._again
         to = self._groups.choose_again(
             leftover.share,
             is_everywhere=self._is_everywhere(leftover.message.topic),
@@ -180,7 +185,7 @@ class Sharing:
                 return None
             message = batch.messages[owed.at]
             share = Share(client_id, owed.share)
-            return Leftover(batch.sources[message.source], message, share)
+            return Leftover(batch.sources[message.source], message, share, self._again)
 
 
 def _share_of(connection: Connection, topic_filter: str) -> Share:
