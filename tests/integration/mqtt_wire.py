@@ -82,7 +82,13 @@ class Wire:
     async def subscribe(self, *filters: str, qos: int = 0) -> tuple[int, ...]:
         """Subscribe; returns the codes of the SUBACK."""
         self.send(mqtt3.Subscribe(1, tuple(mqtt3.Filter(each, qos) for each in filters)))
-        return (await self.expect(mqtt3.Suback)).codes
+        before = []
+        # What is subscribed to may arrive before it is said so (3.8.4).
+        while isinstance(found := await self.next(), mqtt3.Publish):
+            before.append(found)
+        self._received.extendleft(reversed(before))
+        assert isinstance(found, mqtt3.Suback), found or self.ended
+        return found.codes
 
     async def ping(self) -> list[mqtt3.Packet]:
         """What the gateway had sent by the time it answered a PINGREQ that is sent now."""

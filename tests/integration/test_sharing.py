@@ -167,6 +167,7 @@ async def test_what_a_member_did_not_take_is_handed_over_when_it_leaves(regions:
 
 async def test_what_is_published_while_a_member_leaves_finds_another_one(regions: Regions) -> None:
     group = Group(regions, "shared/leaves")
+    await regions.who_may("tells", "iot:*")
     async with group.member("remains") as remains, AsyncExitStack() as stack:
         found: list[bytes] = []
 

@@ -24,10 +24,12 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 
 
 @asynccontextmanager
-async def hearing(regions: Regions, region: str, name: str) -> AsyncIterator[Wire]:
+async def hearing(
+    regions: Regions, region: str, name: str, **connect: object
+) -> AsyncIterator[Wire]:
     """Somebody who hears of a device's end."""
     listener = await regions.who_may(f"mourns-{name}", "iot:*")
-    async with regions.client(region, listener) as wire:
+    async with regions.client(region, listener, **connect) as wire:
         await wire.subscribe(f"gone/{name}", qos=1)
         yield wire
 
@@ -54,10 +56,13 @@ async def comes_back(regions: Regions, region: str, name: str) -> None:
 async def test_the_will_of_a_killed_gateways_client_is_published_by_the_next_one(
     regions: Regions,
 ) -> None:
+    async with hearing(regions, HOME, "of-a-gateway", clean_session=False):
+        pass
     async with dying(regions, "of-a-gateway"):
         await regions.kill_part(HOME, "gateway")
         await comes_back(regions, HOME, await regions.device("anybody"))
-        async with hearing(regions, HOME, "of-a-gateway") as wire:
+        # It may be published before anybody is back to hear it.
+        async with regions.client(HOME, "mourns-of-a-gateway", clean_session=False) as wire:
             assert await heard(wire) == b"of-a-gateway"
             # And not once more: by the time that another will has come it would have.
             async with regions.client(HOME, "anybody") as other:
@@ -128,9 +133,11 @@ async def test_a_will_waits_as_long_as_its_client_asked(regions: Regions) -> Non
 
 async def test_a_will_that_waits_outlives_its_gateway(regions: Regions) -> None:
     device = Five(regions, "waits-longer", 3)
+    async with hearing(regions, HOME, "waits-longer", clean_session=False):
+        pass
     wire = await device.connect()
     await wire.abort()
     await regions.kill_part(HOME, "gateway")
     await comes_back(regions, HOME, await regions.device("anybody"))
-    async with hearing(regions, HOME, "waits-longer") as listening:
+    async with regions.client(HOME, "mourns-waits-longer", clean_session=False) as listening:
         assert await heard(listening) == b"waits-longer"
