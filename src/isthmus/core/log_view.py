@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from isthmus.core import item as items
 from isthmus.core.carried import CARRIED
+from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
 from isthmus.core.view import View
 from isthmus.errors import InputError
@@ -14,8 +15,10 @@ from isthmus.errors import InputError
 class LogView:
     """The view, the revision of each item in it, and the log's position that it has reached."""
 
-    def __init__(self) -> None:
+    def __init__(self, catalogue: Catalogue | None = None) -> None:
         self.view = View()
+        #: For whoever answers lists.
+        self.catalogue = catalogue or Catalogue({})
         #: Everything in the log up to here is applied.
         self.position = 0
         self._revisions: dict[tuple[str, str], int] = {}
@@ -60,6 +63,7 @@ class LogView:
         return self._apply(item)
 
     def _apply(self, item: Item) -> frozenset[str]:
+        self.catalogue.note(self.view.get(item.kind, item.key), item)
         principals = self.view.apply(item)
         watcher = self._watchers.get(item.kind)
         if watcher is not None:

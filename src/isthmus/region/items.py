@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 
+from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
 from isthmus.core.update import Change, Merge, Update
@@ -19,8 +20,8 @@ _log = logging.getLogger(__name__)
 class ItemStore(LogView):
     """The view of a region's log, and writes to it."""
 
-    def __init__(self, log: ChangeLog) -> None:
-        super().__init__()
+    def __init__(self, log: ChangeLog, catalogue: Catalogue | None = None) -> None:
+        super().__init__(catalogue)
         self.log = log
 
     async def update(self, kind: str, key: str, change: Change) -> tuple[Item, int]:

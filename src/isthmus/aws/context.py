@@ -1,0 +1,67 @@
+"""What a handler acts on: the items of the region that was asked, and by what names it goes.
+
+A write is a change of one item, made of its newest version and again if somebody else wrote first,
+so whatever must hold of it is checked in the change and nowhere else. The answer leaves when the
+promise of all of a request's writes is kept; a handler need not wait for that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from isthmus.aws.requests import Call
+from isthmus.core.arns import Naming
+from isthmus.core.catalogue import Catalogue
+from isthmus.core.item import Item
+from isthmus.core.registry import Writer
+from isthmus.core.stamp import StampClock
+
+#: From the newest version and a writer to the version that is to be; the same one changes nothing.
+Change = Callable[[Item, Writer], Item]
+
+
+class Items(Protocol):
+    """The items of a region, as ``region.items.ItemStore`` keeps them."""
+
+    @property
+    def catalogue(self) -> Catalogue: ...
+
+    def get(self, kind: str, key: str) -> Item:
+        """The newest version that is known here, or an empty item."""
+        ...
+
+    def update(
+        self, kind: str, key: str, change: Callable[[Item], Item | None]
+    ) -> Awaitable[tuple[Item, int]]: ...
+
+
+@dataclass(slots=True)
+class Context:
+    """One request."""
+
+    call: Call
+    items: Items
+    naming: Naming
+    clock: StampClock
+    now_ms: int
+    #: The access key that signed.
+    caller: str = ""
+    #: The log's newest revision among those that this request wrote, or found as it wanted them.
+    revision: int = 0
+
+    def get(self, kind: str, key: str) -> Item:
+        """The newest version that is known here, or an empty item."""
+        return self.items.get(kind, key)
+
+    def listed(self, *path: str, after: str | None, descending: bool = False) -> Iterator[str]:
+        """What the catalogue has under a path, behind a name."""
+        return self.items.catalogue.after(*path, name=after, descending=descending)
+
+    async def write(self, kind: str, key: str, change: Change) -> Item:
+        """Change an item; what the change raises is raised, and nothing is written then."""
+        writer = Writer(self.clock, self.now_ms)
+        item, revision = await self.items.update(kind, key, lambda item: change(item, writer))
+        self.revision = max(self.revision, revision)
+        return item
