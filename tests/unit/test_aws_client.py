@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from io import BytesIO
-
-import botocore.session
 import pytest
-from botocore.awsrequest import AWSResponse
-from botocore.config import Config
+from aws_region import AwsRegion
 from botocore.exceptions import ClientError
 
-from isthmus.aws import models, paging, requests, responses
+from isthmus.aws import paging
 from isthmus.aws.operations import Operations
 from isthmus.aws.paging import Entry
-from isthmus.aws.requests import HttpRequest
 from isthmus.aws.service_error import ServiceError
 
-ENDPOINT = "https://iot.example.com"
 OPERATIONS = Operations()
 
 
@@ -24,6 +18,7 @@ class Context:
     """What the handlers below act on."""
 
     def __init__(self) -> None:
+        self.call = None
         self.things: dict[str, dict[str, object]] = {}
         self.published: list[dict[str, object]] = []
 
@@ -38,6 +33,16 @@ def create_thing(context, parameters):
     return {"thingName": name}
 
 
+@OPERATIONS.handles("ListThings")
+async def list_things(context, parameters):
+    names = sorted(context.things)
+
+    def after(key):
+        return (Entry(each, {"thingName": each}) for each in names if key is None or each > key)
+
+    return paging.page(context.call, after)
+
+
 @OPERATIONS.handles("Publish")
 def publish(context, parameters):
     context.published.append(parameters)
@@ -49,11 +54,16 @@ def get_thing_shadow(context, parameters):
     return {"payload": b'{"of":"' + parameters["thingName"].encode() + b'"}'}
 
 
-class Stream(BytesIO):
-    """A body as urllib3 hands it to botocore."""
+class Toy(AwsRegion):
+    """A region with these handlers and no other."""
 
-    def stream(self, *arguments, **named):
-        yield self.read()
+    def __init__(self, context: Context) -> None:
+        super().__init__(operations=OPERATIONS)
+        self._context = context
+
+    def context(self, call):
+        self._context.call = call
+        return self._context
 
 
 @pytest.fixture
@@ -62,55 +72,9 @@ def context():
 
 
 @pytest.fixture
-def client(context, monkeypatch):
+def client(context):
     """Makes clients whose requests are carried out at once."""
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-
-    def answered(service, sent):
-        target = sent.url.removeprefix(ENDPOINT)
-        headers = tuple((name, _text(value)) for name, value in sent.headers.items())
-        body = sent.body.encode() if isinstance(sent.body, str) else sent.body or b""
-        try:
-            call = requests.read(service, HttpRequest(sent.method, target, headers, body))
-            if call.operation.name == "ListThings":
-                names = sorted(context.things)
-                return responses.write(call, _things(call, names), "r")
-            output = OPERATIONS.handler(call)(context, call.parameters)
-            return responses.write(call, output, "r")
-        except ServiceError as error:
-            return responses.refuse(service, error, "r")
-
-    def made(name):
-        session = botocore.session.Session()
-        made = session.create_client(
-            name,
-            region_name="eu-west-1",
-            endpoint_url=ENDPOINT,
-            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
-            aws_secret_access_key="secret",
-            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-        )
-
-        def instead_of_sending(request, **_):
-            response = answered(models.service(name), request)
-            raw = Stream(response.body)
-            return AWSResponse(request.url, response.status, response.headers, raw)
-
-        made.meta.events.register("before-send", instead_of_sending)
-        return made
-
-    return made
-
-
-def _text(value):
-    return value.decode() if isinstance(value, bytes) else value
-
-
-def _things(call, names):
-    def after(key):
-        return (Entry(each, {"thingName": each}) for each in names if key is None or each > key)
-
-    return paging.page(call, after)
+    return Toy(context).client
 
 
 def test_a_call_is_carried_out(client, context):

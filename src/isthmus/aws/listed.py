@@ -1,0 +1,10 @@
+"""Under which paths every kind of item is listed (``core.catalogue``)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from isthmus.core.catalogue import Listed
+
+#: By kind. The paths are those that the handlers read.
+LISTED: Mapping[str, Listed] = {}

@@ -1,0 +1,97 @@
+"""A region's AWS-compatible API in one process, for clients of botocore as they are."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from io import BytesIO
+from typing import Any
+
+import botocore.session
+from botocore.awsrequest import AWSResponse
+from botocore.config import Config
+
+from isthmus.adapters.memory import MemoryChangeLog
+from isthmus.aws import handlers, models, requests, responses
+from isthmus.aws.context import Context
+from isthmus.aws.listed import LISTED
+from isthmus.aws.operations import Operations
+from isthmus.aws.requests import Call, HttpRequest
+from isthmus.aws.responses import HttpResponse
+from isthmus.aws.service_error import ServiceError
+from isthmus.core.arns import Naming
+from isthmus.core.catalogue import Catalogue
+from isthmus.core.stamp import StampClock
+from isthmus.region.items import ItemStore
+
+ENDPOINT = "https://iot.example.com"
+ACCOUNT = "123456789012"
+
+
+class Stream(BytesIO):
+    """A body as urllib3 hands it to botocore."""
+
+    def stream(self, *arguments: Any, **named: Any) -> Any:
+        yield self.read()
+
+
+class AwsRegion:
+    """The items of a region, and whoever asks for them."""
+
+    def __init__(
+        self, region: str = "eu-west-1", operations: Operations = handlers.OPERATIONS
+    ) -> None:
+        self.store = ItemStore(MemoryChangeLog(), Catalogue(LISTED))
+        self.naming = Naming(ACCOUNT, region, frozenset({"eu-west-1", "us-east-1"}))
+        self.clock = StampClock(region, "i")
+        #: What the next request's handler takes for the time.
+        self.now_ms = 1_700_000_000_000
+        self._operations = operations
+
+    def context(self, call: Call) -> Any:
+        """What a handler acts on."""
+        return Context(call, self.store, self.naming, self.clock, self.now_ms)
+
+    def answer(self, service: str, request: HttpRequest) -> HttpResponse:
+        """Do as a server does, without its signatures and its promises."""
+        return asyncio.run(self._answer(models.service(service), request))
+
+    async def _answer(self, service: models.Service, request: HttpRequest) -> HttpResponse:
+        try:
+            call = requests.read(service, request)
+            output = self._operations.handler(call)(self.context(call), call.parameters)
+            if inspect.isawaitable(output):
+                output = await output
+            return responses.write(call, output, "r")
+        except ServiceError as error:
+            return responses.refuse(service, error, "r")
+
+    def client(self, service: str = "iot") -> Any:
+        """A client of botocore whose requests are carried out at once.
+
+        It leaves the checking of its parameters to the region.
+        """
+        client = botocore.session.Session().create_client(
+            service,
+            region_name=self.naming.region,
+            endpoint_url=ENDPOINT,
+            aws_access_key_id="AKIAIOSFODNN7EXAMPLE",
+            aws_secret_access_key="secret",
+            config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
+        )
+
+        def instead_of_sending(request: Any, **_: Any) -> AWSResponse:
+            headers = tuple((name, _text(value)) for name, value in request.headers.items())
+            body = request.body or b""
+            body = body.encode() if isinstance(body, str) else body
+            target = request.url.removeprefix(ENDPOINT)
+            response = self.answer(service, HttpRequest(request.method, target, headers, body))
+            raw = Stream(response.body)
+            return AWSResponse(request.url, response.status, response.headers, raw)
+
+        client.meta.events.register("before-send", instead_of_sending)
+        return client
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else value
