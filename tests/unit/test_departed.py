@@ -12,6 +12,7 @@ from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.place import Place
 from isthmus.core.sessions import Hold, Owner, State
+from isthmus.core.whereabouts import Whereabouts
 from isthmus.wire.packets import Will
 
 PLACES = {"eu": Place(3, "w:3")}
@@ -88,7 +89,7 @@ def test_of_the_survivors_one_acts(own, region, heard, acts):
 
 @given(st.lists(st.tuples(st.sampled_from("xyz"), st.sampled_from(["eu", "us", "left", "none"]))))
 def test_a_client_is_where_its_session_was_last(history):
-    whereabouts, last = departed.Whereabouts(), {}
+    whereabouts, last = Whereabouts(), {}
     for client, where in history:
         found = State()
         if where != "none":
@@ -96,7 +97,7 @@ def test_a_client_is_where_its_session_was_last(history):
             found = State(1, msgspec.structs.replace(owner, region=where))
         if where == "left":
             found = found._replace(left=departed.ended(found, (PLACES, ()), 0))
-        whereabouts.note(client, found)
+        whereabouts.note(client, departed.place_of(found))
         last[client] = where
     wanted: dict[tuple[str, str], set[str]] = {}
     for client, where in last.items():

@@ -17,25 +17,11 @@ from isthmus.core.sessions import Left, State
 GRACE_MS = 3_000
 
 
-class Whereabouts:
-    """Which clients are connected at which gateway process, as far as is known of sessions."""
-
-    def __init__(self) -> None:
-        #: By region and gateway; none of them is empty.
-        self.clients: dict[tuple[str, str], set[str]] = {}
-        self._place: dict[str, tuple[str, str]] = {}
-
-    def note(self, client: str, state: State) -> None:
-        """A session as it is now."""
-        before = self._place.pop(client, None)
-        if before is not None:
-            self.clients[before].discard(client)
-            if not self.clients[before]:
-                del self.clients[before]
-        if state.owner is not None and state.left is None:
-            place = (state.owner.region, state.owner.gateway)
-            self._place[client] = place
-            self.clients.setdefault(place, set()).add(client)
+def place_of(state: State) -> tuple[str, str] | None:
+    """Where the client of a session is connected: at which region's gateway process."""
+    if state.owner is None or state.left is not None:
+        return None
+    return state.owner.region, state.owner.gateway
 
 
 def ended(state: State, given: Given, now_ms: int) -> Left | None:

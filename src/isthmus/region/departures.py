@@ -15,9 +15,9 @@ from nats.aio.client import Client
 from isthmus import protocol
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.core import departed, sessions
-from isthmus.core.departed import Whereabouts
 from isthmus.core.item import Item
 from isthmus.core.sessions import PROGRESS, SESSION, State
+from isthmus.core.whereabouts import Whereabouts
 from isthmus.errors import Unavailable
 from isthmus.region.items import ItemStore
 
@@ -54,7 +54,7 @@ class Departures:
 
     def _changed(self, item: Item) -> None:
         state = sessions.read(item)
-        self._whereabouts.note(item.key, state)
+        self._whereabouts.note(item.key, departed.place_of(state))
         if state.left is not None and state.left.will_at_ms is not None:
             _, asked_s = self._due.get(item.key, (0, float("-inf")))
             self._due[item.key] = (state.epoch, asked_s)

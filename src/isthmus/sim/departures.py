@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from isthmus.core import departed, sessions
-from isthmus.core.departed import Whereabouts
 from isthmus.core.item import Item
 from isthmus.core.sessions import PROGRESS, SESSION
 from isthmus.core.update import Merge
+from isthmus.core.whereabouts import Whereabouts
 
 if TYPE_CHECKING:
     from isthmus.sim.services import Services
@@ -37,7 +37,7 @@ class Departures:
         self._heard_s[gateway] = self._process.now_s()
 
     def _changed(self, item: Item) -> None:
-        self._whereabouts.note(item.key, sessions.read(item))
+        self._whereabouts.note(item.key, departed.place_of(sessions.read(item)))
 
     # Who lives
 
