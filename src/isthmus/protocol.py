@@ -10,6 +10,10 @@
     region.route              this site's director: where the stable name leads now
     region.gateway            a gateway's figures: every second
     region.connected          a gateway has let clients in: their other connections are older
+    region.presence           a gateway tells the services who comes and goes: every 20 ms, if any,
+                              and every second
+    region.census             the services ask a gateway to tell of everybody who is there
+    region.superseded         the services tell a gateway whose connections are not the newest
 
 All of it is at most once, so nothing here carries a promise by itself: reports are cumulative and
 repeated, requests are asked again. Unknown fields are ignored, so that releases can differ.
@@ -22,6 +26,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from isthmus.core.cursor import Cursor
+from isthmus.core.presence import Came, Ended
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
@@ -130,6 +135,33 @@ class Connected(msgspec.Struct, frozen=True):
     #: Of each client when it was let in, in milliseconds since 1970, and the connection's name: the
     #: greater pair is the newer connection.
     clients: dict[str, tuple[int, str]]
+
+
+class PresenceTold(msgspec.Struct, frozen=True):
+    """What one gateway process tells of its clients, in this order."""
+
+    gateway: str
+    changes: list[Came | Ended]
+    #: Of all who are connected now, as ``core.presence.Roster`` has it, in hexadecimal: it shows
+    #: whether anything was lost.
+    digest: str
+    #: In a census the changes are all who are there of one part of several; 0 parts are no census.
+    part: int = 0
+    parts: int = 0
+
+
+class CensusRequest(msgspec.Struct, frozen=True):
+    """Tell of everybody who is connected."""
+
+    gateway: str
+
+
+class Superseded(msgspec.Struct, frozen=True):
+    """Close what is still there of these connections; their clients have newer ones."""
+
+    gateway: str
+    #: Pairs of client and session.
+    connections: list[tuple[str, str]]
 
 
 class WillRequest(msgspec.Struct, frozen=True):

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.core.batch import Batch, Message, Source, batch_id, decode, encode, items_of
+from isthmus.core.batch import Batch, Message, Source, batch_id, carried_by, decode, encode
+from isthmus.core.presence import Present, Word
 from isthmus.errors import InputError
 from isthmus.wire.properties import PublishProperties
 
@@ -34,6 +35,15 @@ MESSAGES = st.builds(
         st.just(()),
     ),
 )
+WORDS = st.builds(
+    Word,
+    TEXT,
+    st.integers(0, 2**53),
+    TEXT,
+    TEXT,
+    st.builds(Present, TEXT, st.integers(0, 2**53), TEXT, TEXT),
+    st.booleans(),
+)
 BATCHES = st.builds(
     Batch,
     TEXT,
@@ -42,6 +52,7 @@ BATCHES = st.builds(
     st.lists(SOURCES, max_size=3).map(tuple),
     st.lists(MESSAGES, max_size=3).map(tuple),
     st.lists(st.binary(max_size=5), max_size=3).map(tuple),
+    st.lists(WORDS, max_size=3).map(tuple),
 )
 
 
@@ -51,13 +62,15 @@ def test_a_batch_is_read_back(batch):
 
 
 @given(BATCHES)
-def test_its_items_are_read_without_its_messages(batch):
-    assert items_of(encode(batch)) == batch.items
+def test_what_it_carries_is_read_without_its_messages(batch):
+    carried = carried_by(encode(batch))
+    assert (carried.items, carried.presence) == (batch.items, batch.presence)
 
 
-def test_a_batch_of_a_release_that_knew_no_items_has_none():
+def test_a_batch_of_a_release_that_knew_of_nothing_to_carry_has_none():
     raw = msgspec.msgpack.encode(["eu", "w", 1, [], []])
-    assert decode(raw).items == items_of(raw) == ()
+    assert decode(raw).items == carried_by(raw).items == ()
+    assert decode(raw).presence == carried_by(raw).presence == ()
 
 
 @given(BATCHES, st.data())
@@ -69,9 +82,9 @@ def test_a_batch_that_was_cut_off_is_refused(batch, data):
 
 @given(BATCHES)
 def test_fields_that_a_later_release_adds_at_the_end_are_passed_over(batch):
-    origin, writer, number, sources, messages, items = msgspec.msgpack.decode(encode(batch))
+    origin, writer, number, sources, messages, *carried = msgspec.msgpack.decode(encode(batch))
     later = [[*each, "later"] for each in messages]
-    raw = [origin, writer, number, [[*each, 1] for each in sources], later, items, {"more": 1}]
+    raw = [origin, writer, number, [[*each, 1] for each in sources], later, *carried, {"more": 1}]
     assert decode(msgspec.msgpack.encode(raw)) == batch
 
 

@@ -87,6 +87,7 @@ class Opened:
             admit=lambda _, connect: begin(connect, Rights()),
             store=self._store,
             sessions=SimpleNamespace(begin=self._begins, went_on=lambda _: None),
+            presence=SimpleNamespace(came=lambda _: None),
         )
         self._begins_later = begins_later
         self.connection = Connection(gateway, self.stream)

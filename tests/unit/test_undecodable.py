@@ -20,7 +20,7 @@ READERS = {
     "a message that holds anything": lambda raw: protocol.decode(raw, dict),
     "an item": item.decode,
     "a batch": batch.decode,
-    "the items of a batch": batch.items_of,
+    "what a batch carries": batch.carried_by,
 }
 
 

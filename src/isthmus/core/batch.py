@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from isthmus.core.presence import Word
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 from isthmus.wire.properties import PublishProperties
@@ -71,10 +72,12 @@ class Batch(msgspec.Struct, frozen=True, array_like=True):
     #: Encoded items that go with the messages (``core.carried``): every region that has the batch
     #: joins them into its log.
     items: tuple[bytes, ...] = ()
+    #: What the region says of who is connected (``core.presence``).
+    presence: tuple[Word, ...] = ()
 
 
-class _Carrying(msgspec.Struct, frozen=True, array_like=True):
-    """A batch of which only the items are read."""
+class Carried(msgspec.Struct, frozen=True, array_like=True):
+    """A batch of which the messages are not read."""
 
     origin: str
     writer: str
@@ -82,11 +85,12 @@ class _Carrying(msgspec.Struct, frozen=True, array_like=True):
     sources: msgspec.Raw
     messages: msgspec.Raw
     items: tuple[bytes, ...] = ()
+    presence: tuple[Word, ...] = ()
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Batch)
-_ITEMS = msgspec.msgpack.Decoder(_Carrying)
+_CARRIED = msgspec.msgpack.Decoder(Carried)
 
 
 def encode(batch: Batch) -> bytes:
@@ -101,10 +105,10 @@ def decode(raw: bytes) -> Batch:
         raise InputError(f"not a batch: {error}") from None
 
 
-def items_of(raw: bytes) -> tuple[bytes, ...]:
-    """Read the items of an encoded batch and pass its messages over; raises InputError."""
+def carried_by(raw: bytes) -> Carried:
+    """Read an encoded batch and pass its messages over; raises InputError."""
     try:
-        return _ITEMS.decode(raw).items
+        return _CARRIED.decode(raw)
     except UNDECODABLE as error:
         raise InputError(f"not a batch: {error}") from None
 

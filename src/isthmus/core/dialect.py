@@ -21,7 +21,7 @@ class Dialect:
     keep_alive_max_s: int
     #: How deep and how long topics may be.
     limits_topics: bool
-    #: Topics and filters that begin in ``$`` are nobody's to use.
+    #: Topics and filters that begin in ``$`` are nobody's to use, but for those of events.
     reserves_dollar: bool
     #: A filter with wildcards is given what is retained, and not only one that is the topic itself.
     recalls_by_wildcard: bool
@@ -49,7 +49,13 @@ class Dialect:
         return not self.limits_topics or topics.within_aws_limits(topic)
 
     def is_reserved(self, topic: str) -> bool:
-        return self.reserves_dollar and topic[0] == "$"
+        """Whether no client may publish to a topic."""
+        return topic.startswith("$" if self.reserves_dollar else "$aws/")
+
+    def is_for_subscribers(self, topic_filter: str) -> bool:
+        """Whether there is anything for clients under a filter."""
+        reserved = self.reserves_dollar and topic_filter[0] == "$"
+        return not reserved or topic_filter.startswith("$aws/events/")
 
 
 AWS = Dialect(

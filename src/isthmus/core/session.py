@@ -100,6 +100,7 @@ class Close(NamedTuple):
     """Close the connection, after what was to be sent."""
 
     reason: str
+    code: ReasonCode
 
 
 Action = Send | Store | Join | Leave | Recall | Remember | Close
@@ -201,7 +202,7 @@ class Session:
         if packet.code == ReasonCode.NORMAL_DISCONNECTION:
             # [MQTT-3.14.4-3]: in good order, the will is discarded; with any other code it is not.
             self.will = None
-        return [Close("the client disconnected")]
+        return [Close("the client disconnected", ReasonCode.NORMAL_DISCONNECTION)]
 
     def farewell(self, code: ReasonCode) -> bytes:
         """What is to be said before the connection is closed; MQTT 3.1.1 has no word for it."""
@@ -212,7 +213,8 @@ class Session:
     def end(self, code: ReasonCode, reason: str) -> list[Action]:
         """Say why, where that can be said, and close."""
         last = self.farewell(code)
-        return [Send(last), Close(reason)] if last else [Close(reason)]
+        close = Close(reason, code)
+        return [Send(last), close] if last else [close]
 
     def _publish(self, packet: packets.Publish) -> list[Action]:
         refused = self._refuse_publish(packet)
@@ -307,7 +309,7 @@ class Session:
         if is_new and len(self.subscriptions) >= self.dialect.subscriptions_max:
             return ReasonCode.QUOTA_EXCEEDED
         wanted = shared_filter(topic_filter) if is_shared(topic_filter) else topic_filter
-        if not wanted or self.dialect.is_reserved(wanted):
+        if not wanted or not self.dialect.is_for_subscribers(wanted):
             return ReasonCode.TOPIC_FILTER_INVALID
         if not self.dialect.takes_topic(topic_filter):
             return ReasonCode.TOPIC_FILTER_INVALID

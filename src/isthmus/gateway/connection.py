@@ -24,6 +24,7 @@ from isthmus.core.connecting import (
     check_connect,
 )
 from isthmus.core.dialect import AWS, Dialect
+from isthmus.core.presence import DisconnectReason, reason_of
 from isthmus.core.session import (
     Close,
     Join,
@@ -76,6 +77,8 @@ class Connection(asyncio.Protocol):
         self.session: Session | None = None
         #: What the bus's records call this connection; made when CONNECT is accepted.
         self.source: Source | None = None
+        #: Why it has ended, once it has.
+        self.ended_by = DisconnectReason.CONNECTION_LOST
         #: When CONNECT was accepted, and a name for it: greater is newer.
         self.admitted = (0, "")
         #: Origins whose messages it is not given live, as it is given earlier ones first.
@@ -224,6 +227,7 @@ class Connection(asyncio.Protocol):
                 dialect=self.dialect,
             )
         )
+        self._gateway.presence.came(self)
         self._gateway.sessions.went_on(self)
         self._go_on()
 
@@ -235,7 +239,7 @@ class Connection(asyncio.Protocol):
         # Until CONNACK was sent it is CONNACK that says why.
         accepted = self.session is not None and not self._is_beginning
         self._send(mqtt.farewell(error, level=self._decoder.level, accepted=accepted))
-        self.close(f"malformed packet: {error}")
+        self.close(f"malformed packet: {error}", by=DisconnectReason.CLIENT_ERROR)
 
     # Actions
 
@@ -259,8 +263,8 @@ class Connection(asyncio.Protocol):
                     self._gateway.recall(self, topic_filter, granted)
                 case Remember():
                     self._gateway.sessions.remember(self, action)
-                case Close(reason):
-                    self.close(reason)
+                case Close(reason, code):
+                    self.close(reason, by=reason_of(code))
                     return
 
     def kept(self, tickets: list[Ticket]) -> None:
@@ -328,7 +332,7 @@ class Connection(asyncio.Protocol):
     def cut(self) -> None:
         """The client is too slow; it cannot be told: the word would wait behind all the rest."""
         self._shedding.slow += 1
-        self.close("the client reads too slowly", at_once=True)
+        self.close("the client reads too slowly", by=DisconnectReason.THROTTLED, at_once=True)
 
     def drop(self) -> None:
         """A QoS 0 message is not given to this client."""
@@ -344,10 +348,22 @@ class Connection(asyncio.Protocol):
         """What the client waits for cannot be promised: it hears nothing, and connects again."""
         self.close(reason, code=ReasonCode.SERVER_BUSY, at_once=True)
 
-    def close(self, reason: str, *, code: ReasonCode | None = None, at_once: bool = False) -> None:
+    def taken_over(self, reason: str) -> None:
+        """The client has a newer connection."""
+        self.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+
+    def close(
+        self,
+        reason: str,
+        *,
+        code: ReasonCode | None = None,
+        by: DisconnectReason | None = None,
+        at_once: bool = False,
+    ) -> None:
         """Close the socket; what is already written still leaves, unless ``at_once``.
 
-        A client of MQTT 5 is told the code first; at once, only if nothing waits before it.
+        A client of MQTT 5 is told the code first; at once, only if nothing waits before it. ``by``
+        is for those who hear of its end, where the code does not say it.
         """
         self.scatter()
         if code is not None and self.session is not None:
@@ -357,6 +373,7 @@ class Connection(asyncio.Protocol):
         transport, self._transport = self._transport, None
         if transport is None:
             return
+        self.ended_by = by or reason_of(code)
         client = self.session.client_id if self.session else ""
         extra = {"action": "close", "client": client, "reason": reason}
         _log.info("connection closed", extra=extra)

@@ -198,7 +198,7 @@ class Delivery:
         try:
             if batch is None:
                 # What nobody here listens to is not decoded.
-                self._take_items(batches.items_of(entry.payload))
+                self._take_items(batches.carried_by(entry.payload).items)
                 batch = batches.decode(entry.payload) if self._has_takers else None
             if batch is not None and self._has_takers:
                 self._deliver(origin, entry, batch)

@@ -41,6 +41,7 @@ from isthmus.gateway.delivery import Delivery
 from isthmus.gateway.door import Door
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.listeners import Listeners
+from isthmus.gateway.presence import Presence
 from isthmus.gateway.sessions import Departed, Sessions
 from isthmus.gateway.sharing import Leftover, Sharing
 from isthmus.gateway.shedding import Shedding
@@ -109,6 +110,7 @@ class Gateway:
             self.store,
             self._sharing,
         )
+        self.presence = Presence(client, self.id, config.canary_prefix)
         self._connections: set[Connection] = set()
         self._clients: dict[str, Connection] = {}
         self._principals: dict[str, set[Connection]] = {}
@@ -133,6 +135,7 @@ class Gateway:
         await self._client.subscribe("region.route", cb=self._on_route)
         await self._client.subscribe("region.connected", cb=self._on_connected)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
+        await self.presence.start()
         await self._listeners.open(partial(Connection, self), self._door)
         try:
             async with asyncio.TaskGroup() as group:
@@ -206,8 +209,7 @@ class Gateway:
         if no_room:
             return no_room
         if older is not None:
-            reason = "another connection has taken over this client id"
-            older.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+            older.taken_over("another connection has taken over this client id")
             self.closed(older)
         self._clients[connect.client_id] = connection
         self._connected[connect.client_id] = connection.admitted = (now_ms(), secrets.token_hex(4))
@@ -251,6 +253,7 @@ class Gateway:
         session = connection.session
         if session is None:
             return
+        self.presence.went(connection)
         self._sharing.closed(connection)
         for topic_filter, granted in session.subscriptions.items():
             self.leave(connection, topic_filter, granted)
@@ -368,8 +371,7 @@ class Gateway:
             for client, admitted in told.clients.items() if told.gateway != self.id else ():
                 connection = self._clients.get(client)
                 if connection is not None and connection.admitted < admitted:
-                    reason = "the client has connected to another gateway"
-                    connection.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+                    connection.taken_over("the client has connected to another gateway")
 
     async def _on_report(self, message: Msg) -> None:
         with contextlib.suppress(InputError):
@@ -435,13 +437,14 @@ class Gateway:
                 connection.close(reason, code=ReasonCode.KEEP_ALIVE_TIMEOUT, at_once=True)
 
     async def _tell_for_ever(self) -> None:
-        """Tell the other gateways who has come, and every second the services our figures."""
+        """Tell the other gateways and the services who has come, and every second our figures."""
         told_s = monotonic_s() - SWEEP_S
         while True:
             if self._client.is_connected and self._connected:
                 connected, self._connected = self._connected, {}
                 told = protocol.Connected(self.id, connected)
                 await self._client.publish("region.connected", protocol.encode(told))
+            await self.presence.tell()
             if self._client.is_connected and monotonic_s() - told_s >= SWEEP_S:
                 told_s = monotonic_s()
                 await self._client.publish("region.gateway", protocol.encode(self._stats()))

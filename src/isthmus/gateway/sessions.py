@@ -34,7 +34,6 @@ from isthmus.gateway.lane import Carrying, Lane
 from isthmus.gateway.replay import Replay
 from isthmus.gateway.sharing import Sharing
 from isthmus.wire.packets import Connect
-from isthmus.wire.reason_codes import ReasonCode
 from isthmus.wire.topics import is_shared
 
 if TYPE_CHECKING:
@@ -223,8 +222,7 @@ class Sessions:
         self._sharing.note(item)
         connection = self._keeper.taken_over(item)
         if connection is not None:
-            reason = "the client has connected elsewhere"
-            connection.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+            connection.taken_over("the client has connected elsewhere")
             return
         self._join_late(item)
         again = self._keeper.reclaim(item)

@@ -1,16 +1,17 @@
-"""Reads every bus stream of this region once: whose batches are there, and which items they carry.
+"""Reads every bus stream of this region once: whose batches are there, and what they carry.
 
-The items are joined into this region's log. Of this region's own writers it knows the heads: what a
-peer must hold before being alone ends. Only batches without a gap before them count for that, as
-only those are ever acknowledged. The lake is read apart from here: its disk may be full while this
-goes on.
+The items are joined into this region's log, and what regions say of who is connected goes to the
+roster. Of this region's own writers it knows the heads: what a peer must hold before being alone
+ends. Only batches without a gap before them count for that, as only those are ever acknowledged.
+The lake is read apart from here: its disk may be full while this goes on.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from nats.aio.client import Client
@@ -27,6 +28,7 @@ from isthmus.core.item import Item
 from isthmus.errors import InputError, StreamRewound, Unavailable
 from isthmus.region.bus import writer_and_number
 from isthmus.region.items import ItemStore
+from isthmus.region.presence import Presence
 from isthmus.region.state import StateStore, read_name
 
 _log = logging.getLogger(__name__)
@@ -54,12 +56,14 @@ class BusReader:
         client: Client,
         store: ItemStore,
         state: StateStore,
+        presence: Presence,
         own: str,
         regions: Sequence[str],
     ) -> None:
         self._client = client
         self._store = store
         self._state = state
+        self._presence = presence
         self._own = own
         self._heads = Watermarks()
         self._reached = dict.fromkeys(regions, Reached())
@@ -80,6 +84,16 @@ class BusReader:
             return None
         is_read = self._reached[self._own].sequence >= state.last_seq
         return self._heads.snapshot() if is_read else None
+
+    async def read_own(self) -> None:
+        """Return when all is read that this region's own stream has now."""
+        last: int | None = None
+        while last is None or self._reached[self._own].sequence < last:
+            with contextlib.suppress(NatsError, TimeoutError):
+                if last is None:
+                    info = await self._client.jetstream().stream_info(streams.bus(self._own))
+                    last = info.state.last_seq
+            await asyncio.sleep(RETRY_S)
 
     async def _read_for_ever(self, origin: str) -> None:
         while True:
@@ -120,7 +134,10 @@ class BusReader:
             try:
                 if origin == self._own:
                     self._heads.advance(*writer_and_number(entry))
-                for raw in batches.items_of(entry.payload):
+                carried_by = batches.carried_by(entry.payload)
+                if carried_by.presence:
+                    self._presence.read(carried_by.presence)
+                for raw in carried_by.items:
                     item = carried.read(raw)
                     name = (item.kind, item.key)
                     newest[name] = items.join(newest[name], item) if name in newest else item
@@ -137,16 +154,19 @@ class BusReader:
     async def _note_for_ever(self) -> None:
         while True:
             await asyncio.sleep(NOTE_S)
-            for origin, reached in list(self._reached.items()):
-                if reached == self._noted[origin]:
-                    continue
-                heads = self._heads.snapshot() if origin == self._own else {}
-                try:
-                    await self._state.put(
-                        read_name(origin), msgspec.structs.replace(reached, writers=heads)
-                    )
-                except Unavailable as error:
-                    extra = {"action": "note", "reason": str(error)}
-                    _log.info("how far a stream was read is not noted", extra=extra)
-                else:
-                    self._noted[origin] = reached
+            reached, heads = dict(self._reached), self._heads.snapshot()
+            try:
+                # First what was read, and then that it was.
+                if await self._presence.keep():
+                    await self._note(reached, heads)
+            except Unavailable as error:
+                extra = {"action": "note", "reason": str(error)}
+                _log.info("how far a stream was read is not noted", extra=extra)
+
+    async def _note(self, found: Mapping[str, Reached], heads: dict[str, int]) -> None:
+        for origin, reached in found.items():
+            if reached != self._noted[origin]:
+                writers = heads if origin == self._own else {}
+                noted = msgspec.structs.replace(reached, writers=writers)
+                await self._state.put(read_name(origin), noted)
+                self._noted[origin] = reached

@@ -39,6 +39,7 @@ from isthmus.region.departures import Departures
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import keep_following
 from isthmus.region.peer import PeerLink
+from isthmus.region.presence import Presence
 from isthmus.region.promise import Promises
 from isthmus.region.state import StateStore
 
@@ -82,7 +83,12 @@ class Services:
             )
             for peer in config.peers
         }
-        self.bus = BusReader(client, self.store, self._state, config.region, self._regions)
+        self.presence = Presence(
+            client, self._state, config.region, self._gateway_lives, self._acts_for
+        )
+        self.bus = BusReader(
+            client, self.store, self._state, self.presence, config.region, self._regions
+        )
         self.departures = Departures(client, self.store, self._gateway_lives, self._acts_for)
         self._began_s = monotonic_s()
         #: Transitions into and out of being alone, newest last.
@@ -101,6 +107,7 @@ class Services:
         js = self._client.jetstream()
         await streams.ensure_streams(js, self._regions, self.config.bus_max_bytes)
         await self.copies.load()
+        await self.presence.load()
         self.keeper = self._keeper(await self._state.get(names.ALONE, AloneState) or AloneState())
         answers = Answers(
             self._client,
@@ -122,6 +129,7 @@ class Services:
                 group.create_task(link.run())
             group.create_task(self.bus.run())
             group.create_task(self.departures.run(self._knows_who_lives))
+            group.create_task(self.presence.run(self.bus.read_own, self._knows_who_lives))
             await self._decide_incarnation()
             group.create_task(self._heartbeat_for_ever())
             group.create_task(self._keep_alone_state())

@@ -28,6 +28,11 @@ def read_name(origin: str) -> str:
     return f"state.read.{origin}"
 
 
+def presence_name(number: int) -> str:
+    """One part of who is connected where."""
+    return f"state.presence.{number}"
+
+
 def alone_range_name(writer: str) -> str:
     return f"state.alone-range.{writer}"
 

@@ -111,7 +111,7 @@ class Connection:
                     self.gateway.recall(self, topic_filter, granted)
                 case Remember():
                     self.gateway.sessions.remember(self, action)
-                case Close(reason):
+                case Close(reason, _):
                     self.close(reason)
                     return
 

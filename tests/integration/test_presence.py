@@ -1,0 +1,184 @@
+"""Who connects and goes is said where it happens, and by whoever is left."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from mqtt_wire import Wire
+from regions import HOME, OTHER, Regions, two_regions, until
+
+from isthmus.wire import mqtt3
+from isthmus.wire.packets import Publish
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+EVENTS = "$aws/events/presence/+/{}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
+    directory = tmp_path_factory.mktemp("regions")
+    everywhere = ("$aws/events/#",)
+    async with two_regions(directory, cuttable=True, everywhere=everywhere, lease_s=2.0) as started:
+        yield started
+
+
+class Events:
+    """The events of one client, as somebody hears them who subscribes to them."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.versions: list[int] = []
+
+    async def next(self) -> dict[str, Any]:
+        message = await self._wire.expect(Publish)
+        self._wire.send(mqtt3.Puback(message.packet_id))
+        event = json.loads(message.payload)
+        assert message.topic.split("/")[3:] == [event["eventType"], event["clientId"]]
+        return event
+
+    async def connected(self) -> dict[str, Any]:
+        event = await self.next()
+        assert event["eventType"] == "connected", event
+        return event
+
+    async def disconnected(self, of: dict[str, Any]) -> str:
+        """Why a connection ended, whose event this is."""
+        event = await self.next()
+        assert event["eventType"] == "disconnected", event
+        same = ("clientId", "sessionIdentifier", "principalIdentifier", "versionNumber")
+        assert [event[name] for name in same] == [of[name] for name in same]
+        return event["disconnectReason"]
+
+
+@asynccontextmanager
+async def hearing(
+    regions: Regions, name: str, region: str = HOME, **connect: Any
+) -> AsyncIterator[Events]:
+    """Somebody who hears of a device."""
+    listener = await regions.who_may(f"hears-of-{name}-{region}", "iot:*")
+    await regions.who_may(name, "iot:*")
+    async with regions.client(region, listener, **connect) as wire:
+        assert await wire.subscribe(EVENTS.format(name), qos=1) == (1,)
+        yield Events(wire)
+
+
+async def test_who_connects_and_goes_is_said(regions: Regions) -> None:
+    async with hearing(regions, "comes-and-goes") as events:
+        async with regions.client(HOME, "comes-and-goes") as wire:
+            connected = await events.connected()
+            wire.send(mqtt3.Disconnect())
+            assert await events.disconnected(connected) == "CLIENT_INITIATED_DISCONNECT"
+        assert ip_address(connected["ipAddress"]).is_loopback
+        certificate_id = regions.identity("comes-and-goes").certificate_id
+        assert connected["principalIdentifier"] == certificate_id
+        async with regions.client(HOME, "comes-and-goes") as wire:
+            again = await events.connected()
+            assert again["versionNumber"] > connected["versionNumber"]
+            await wire.abort()
+        assert await events.disconnected(again) == "CONNECTION_LOST"
+
+
+async def test_why_a_client_was_closed_is_said(regions: Regions) -> None:
+    async with hearing(regions, "offends") as events:
+        async with regions.client(HOME, "offends") as wire:
+            connected = await events.connected()
+            wire.send(mqtt3.Connect("offends"))
+            assert await events.disconnected(connected) == "CLIENT_ERROR"
+        async with regions.client(HOME, "offends"), regions.client(HOME, "offends"):
+            first = await events.connected()
+            assert await events.disconnected(first) == "DUPLICATE_CLIENTID"
+            second = await events.connected()
+            await regions.operator.revoke(HOME, regions.identity("offends").certificate_id)
+            assert await events.disconnected(second) == "AUTH_ERROR"
+
+
+async def test_a_client_that_goes_to_another_region_has_left_the_first(regions: Regions) -> None:
+    async with (
+        hearing(regions, "moves") as events,
+        hearing(regions, "moves", OTHER) as elsewhere,
+        regions.client(HOME, "moves") as wire,
+    ):
+        first = await events.connected()
+        assert await elsewhere.connected() == first
+        async with regions.client(OTHER, "moves"):
+            # Nobody had to tell the client: it has no session that others know of.
+            assert await wire.closed() == []
+            heard = [await elsewhere.next(), await elsewhere.next()]
+            assert heard[0]["disconnectReason"] == "DUPLICATE_CLIENTID"
+            assert heard[1]["eventType"] == "connected"
+            assert heard[1]["versionNumber"] > first["versionNumber"]
+
+
+async def test_the_clients_of_a_killed_gateway_are_said_to_be_gone(regions: Regions) -> None:
+    async with (
+        hearing(regions, "of-a-killed-one", OTHER) as events,
+        regions.client(HOME, "of-a-killed-one"),
+    ):
+        connected = await events.connected()
+        await regions.kill_part(HOME, "gateway")
+        assert await events.disconnected(connected) == "SERVER_ERROR"
+    await until("home lets in", lambda: regions.admitted(HOME, "of-a-killed-one"))
+
+
+async def test_a_survivor_says_for_a_dead_region_that_its_clients_are_gone(
+    regions: Regions,
+) -> None:
+    async with (
+        hearing(regions, "stays-behind", OTHER) as events,
+        regions.client(HOME, "stays-behind"),
+    ):
+        connected = await events.connected()
+        await regions.kill(HOME)
+        try:
+            assert await events.disconnected(connected) == "SERVER_ERROR"
+        finally:
+            await regions.system.start(HOME)
+            await regions.together()
+        await until("home lets in", lambda: regions.admitted(HOME, "stays-behind"))
+
+
+async def test_who_was_only_cut_off_is_said_to_be_there_again(regions: Regions) -> None:
+    async with (
+        hearing(regions, "is-cut-off", OTHER) as events,
+        regions.client(HOME, "is-cut-off") as wire,
+    ):
+        connected = await events.connected()
+        await regions.cut()
+        assert await events.disconnected(connected) == "SERVER_ERROR"
+        await regions.heal()
+        again = await events.connected()
+        assert again["sessionIdentifier"] == connected["sessionIdentifier"]
+        assert again["versionNumber"] > connected["versionNumber"]
+        assert await wire.ping() == []
+        await wire.abort()
+        assert await events.disconnected(again) == "CONNECTION_LOST"
+    await regions.together()
+
+
+async def test_services_that_start_again_know_who_is_there(regions: Regions) -> None:
+    async with (
+        hearing(regions, "is-there-throughout") as events,
+        regions.client(HOME, "is-there-throughout") as stays,
+        hearing(regions, "goes-meanwhile") as others,
+        regions.client(HOME, "goes-meanwhile") as goes,
+    ):
+        first, second = await events.connected(), await others.connected()
+        await regions.kill_part(HOME, "services")
+        await goes.abort()
+        assert await others.disconnected(second) == "CONNECTION_LOST"
+        # And nothing is said of who stayed: by the time that it goes there would be.
+        await stays.abort()
+        assert await events.disconnected(first) == "CONNECTION_LOST"
+
+
+async def test_nobody_else_says_it(regions: Regions) -> None:
+    name = await regions.who_may("pretends", "iot:*")
+    async with regions.client(HOME, name) as wire:
+        wire.send(Publish("$aws/events/presence/connected/victim", b"{}", 0))
+        assert await wire.closed() == []
