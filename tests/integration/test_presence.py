@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from typing import Any
 
@@ -175,6 +178,64 @@ async def test_services_that_start_again_know_who_is_there(regions: Regions) -> 
         # And nothing is said of who stayed: by the time that it goes there would be.
         await stays.abort()
         assert await events.disconnected(first) == "CONNECTION_LOST"
+
+
+async def test_whatever_dies_the_newest_event_of_each_client_is_right(regions: Regions) -> None:
+    names = [f"restless-{number}" for number in range(20)]
+    listener = await regions.who_may("hears-of-all", "iot:*")
+    for name in names:
+        await regions.who_may(name, "iot:*")
+    newest: dict[str, tuple[int, bool]] = {}
+    is_over, chance = asyncio.Event(), random.Random(1)
+
+    async def hear(wire: Wire) -> None:
+        while found := await wire.next():
+            assert isinstance(found, Publish)
+            wire.send(mqtt3.Puback(found.packet_id))
+            event = json.loads(found.payload)
+            said = event["versionNumber"], event["eventType"] == "disconnected"
+            newest[event["clientId"]] = max(newest.get(event["clientId"], said), said)
+
+    async def come_and_go(name: str) -> None:
+        while not is_over.is_set():
+            with contextlib.suppress(OSError, AssertionError):
+                async with regions.client(chance.choice([HOME, OTHER]), name) as wire:
+                    if chance.random() < 0.5:
+                        wire.send(mqtt3.Disconnect())
+                        await wire.closed()
+
+    async with regions.client(OTHER, listener) as wire, AsyncExitStack() as stack:
+        assert await wire.subscribe("$aws/events/presence/+/+", qos=1) == (1,)
+        hearing = asyncio.create_task(hear(wire))
+        restless = [asyncio.create_task(come_and_go(name)) for name in names]
+        for part in ("services", "gateway", "services"):
+            heard = len(newest), sum(version for version, _ in newest.values())
+            await until("there are news", lambda heard=heard: _differs(newest, heard))
+            await regions.kill_part(HOME, part)
+            await until("home lets in", lambda: regions.admitted(HOME, "restless-0"))
+        is_over.set()
+        await asyncio.gather(*restless)
+        for number, name in enumerate(names[:10]):
+
+            async def stays(region: str = (HOME, OTHER)[number % 2], name: str = name) -> bool:
+                with contextlib.suppress(OSError, AssertionError):
+                    await stack.enter_async_context(regions.client(region, name))
+                    return True
+                return False
+
+            await until(f"{name} is let in", stays)
+        wanted = {name: number >= 10 for number, name in enumerate(names)}
+
+        async def is_right() -> bool:
+            return {name: newest[name][1] for name in names if name in newest} == wanted
+
+        await until("all is known", is_right)
+        hearing.cancel()
+        await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def _differs(newest: dict[str, tuple[int, bool]], before: tuple[int, int]) -> bool:
+    return (len(newest), sum(version for version, _ in newest.values())) != before
 
 
 async def test_nobody_else_says_it(regions: Regions) -> None:

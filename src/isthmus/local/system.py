@@ -31,7 +31,7 @@ from isthmus.config import (
     SitePeer,
     TlsFiles,
 )
-from isthmus.errors import ConfigError
+from isthmus.errors import ConfigError, Unavailable
 from isthmus.local import nats_server
 from isthmus.local.addresses import Addresses, SiteAddress
 from isthmus.local.child import RESTART_S, Child
@@ -268,7 +268,11 @@ class LocalSystem:
 
     async def _start_again(self, child: Child) -> None:
         await asyncio.sleep(RESTART_S)
-        await child.start()
+        try:
+            await child.start()
+        except Unavailable as error:
+            # One that has ended is started once more, as any other.
+            self._on_end(str(error))
 
     def kill(self, site: str) -> None:
         """SIGKILL to every process of a site."""
