@@ -11,11 +11,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 import pytest_asyncio
 from mqtt_wire import Wire
 from regions import HOME, OTHER, Regions, two_regions, until
 
+from isthmus import config as configs
+from isthmus import protocol
+from isthmus.adapters.nats import connection
+from isthmus.config import RegionConfig
 from isthmus.wire import mqtt3
 from isthmus.wire.packets import Publish
 
@@ -236,6 +241,23 @@ async def test_whatever_dies_the_newest_event_of_each_client_is_right(regions: R
 
 async def _differs(newest: dict[str, tuple[int, bool]], before: tuple[int, int]) -> bool:
     return (len(newest), sum(version for version, _ in newest.values())) != before
+
+
+async def test_a_gateway_that_knows_of_others_than_the_services_do_is_asked(
+    regions: Regions,
+) -> None:
+    config = configs.load(regions.system.region_dir(HOME) / "region.toml", RegionConfig)
+    client = await connection.connect(config.gateway_nats, name="gateway")
+    try:
+        asked = await client.subscribe("region.census")
+        told = protocol.PresenceTold("elsewhere", [], "0")
+        await client.publish("region.presence", protocol.encode(told))
+        other = msgspec.structs.replace(told, digest="1")
+        await client.publish("region.presence", protocol.encode(other))
+        request = await asked.next_msg(10)
+        assert protocol.decode(request.data, protocol.CensusRequest).gateway == "elsewhere"
+    finally:
+        await client.close()
 
 
 async def test_nobody_else_says_it(regions: Regions) -> None:
