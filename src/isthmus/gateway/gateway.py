@@ -15,7 +15,6 @@ from functools import partial
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 
 from isthmus import protocol
 from isthmus.adapters.garbage import keep_for_good
@@ -24,7 +23,7 @@ from isthmus.adapters.nats.publisher import Publisher
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
 from isthmus.core import carried
-from isthmus.core.admission import Admission, Gate
+from isthmus.core.admission import Admission
 from isthmus.core.batch import Batch, Share
 from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, authorize_connect, begin
 from isthmus.core.item import Item
@@ -45,7 +44,9 @@ from isthmus.gateway.presence import Presence
 from isthmus.gateway.sessions import Departed, Sessions
 from isthmus.gateway.sharing import Leftover, Sharing
 from isthmus.gateway.shedding import Shedding
+from isthmus.region.entrance import Entrance
 from isthmus.region.log_view import keep_following
+from isthmus.region.standing import Standing
 from isthmus.region.state import StateStore
 from isthmus.wire.packets import Connect, Publish
 from isthmus.wire.reason_codes import ReasonCode
@@ -56,7 +57,6 @@ _log = logging.getLogger(__name__)
 TICK_S = 0.1
 #: Connections whose silence is looked at per tick: all of them within a few seconds.
 SWEEP_S = 1.0
-CATCH_UP_TIMEOUT_S = 10.0
 #: Between two words to the other gateways of who has connected here.
 CONNECTED_S = 0.02
 
@@ -78,7 +78,7 @@ class Gateway:
         self._permissions = Permissions(
             config.account_id, config.arn_regions, self._log_view.view, _note_unreadable
         )
-        self._gate = Gate(pause_limit_s=config.alone_after_s)
+        self._gate = Entrance(client, self._log_view, config.alone_after_s)
         self._publisher = Publisher(client)
         self._clock = StampClock(config.region, self.id)
         state = StateStore(client)
@@ -117,12 +117,10 @@ class Gateway:
         #: Let in since the other gateways were last told.
         self._connected: dict[str, tuple[int, str]] = {}
         self._route_epoch = 0
-        self._alone_epoch = ("", -1)
+        self._standing = Standing()
         self._draining: asyncio.Task[None] | None = None
         self._swept_s = monotonic_s()
         self._is_settled = False
-        self._not_open = asyncio.Event()
-        self._not_open.set()
 
     now_s = staticmethod(monotonic_s)
 
@@ -158,32 +156,16 @@ class Gateway:
 
     def notice_pause(self) -> bool:
         """Note that the process runs; after a pause, close everybody and catch up first."""
-        if not self._gate.tick(monotonic_s()):
+        if not self._gate.notice_pause():
             return False
-        _log.warning("this process was paused", extra={"action": "paused"})
         for each in list(self._connections):
             reason = "this gateway was paused and must catch up first"
             each.close(reason, code=ReasonCode.SERVER_BUSY, at_once=True)
-        self._not_open.set()
         return True
 
     async def _catch_up_for_ever(self) -> None:
         await self._delivery.known()
-        while True:
-            await self._not_open.wait()
-            absence = self._gate.absence
-            with contextlib.suppress(NatsError, TimeoutError, InputError):
-                reply = await self._client.request("region.catch-up", b"", CATCH_UP_TIMEOUT_S)
-                position = protocol.decode(reply.data, protocol.CatchUpReply).position
-                self._gate.caught_up(absence, position)
-                self._gate.applied(self._log_view.position)
-                if absence == self._gate.absence:
-                    self._not_open.clear()
-                    extra = {"action": "caught-up", "position": position}
-                    _log.info("admission", extra=extra)
-                    self._settle()
-                    continue
-            await asyncio.sleep(TICK_S)
+        await self._gate.keep(self._settle)
 
     def _settle(self) -> None:
         """What is in memory when the first client may come, stays there."""
@@ -219,7 +201,7 @@ class Gateway:
 
     def _changed(self, principals: set[str]) -> None:
         """The log has brought news: of whose rights, and how far."""
-        self._gate.applied(self._log_view.position)
+        self._gate.applied()
         for principal in principals:
             for connection in list(self._principals.get(principal, ())):
                 self._recheck(connection)
@@ -357,10 +339,8 @@ class Gateway:
 
     async def _on_heartbeat(self, message: Msg) -> None:
         heartbeat = protocol.decode(message.data, protocol.Heartbeat)
-        self._gate.heard(monotonic_s())
-        incarnation, epoch = self._alone_epoch
-        if heartbeat.incarnation != incarnation or heartbeat.alone_epoch > epoch:
-            self._alone_epoch = (heartbeat.incarnation, heartbeat.alone_epoch)
+        self._gate.heard()
+        if self._standing.heard(heartbeat):
             for lane in self._lanes.values():
                 lane.set_alone(heartbeat.alone)
 
@@ -405,10 +385,8 @@ class Gateway:
         while True:
             self.notice_pause()
             self._cut_slow(self.shedding.full)
+            self._gate.notice_silence()
             now_s = monotonic_s()
-            if self._gate.cut_off(now_s):
-                _log.warning("the region's services are silent", extra={"action": "cut-off"})
-                self._not_open.set()
             for lane in self._lanes.values():
                 if lane.overdue(self.config.promise_timeout_s):
                     lane.fail(f"not within {self.config.promise_timeout_s} s")

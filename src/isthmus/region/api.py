@@ -190,7 +190,10 @@ class Api:
         services = self._services
         try:
             kept = await services.promises.kept(
-                revision, len(services.links), services.config.promise_timeout_s
+                self._clock.incarnation,
+                revision,
+                len(services.links),
+                services.config.promise_timeout_s,
             )
         except TimeoutError:
             raise Unavailable(

@@ -30,9 +30,8 @@ class Kept:
 class Promises:
     """What the peers have of this region, for those who wait for it."""
 
-    def __init__(self, incarnation: asyncio.Future[str], is_alone: Callable[[], bool]) -> None:
+    def __init__(self, is_alone: Callable[[], bool]) -> None:
         self.peers = Peers()
-        self._incarnation = incarnation
         self._is_alone = is_alone
         self._changed = asyncio.Event()
 
@@ -50,13 +49,13 @@ class Promises:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def kept(self, revision: int, peers: int, timeout_s: float) -> Kept:
-        """Wait until a peer has the revision, or this region is alone.
+    async def kept(self, incarnation: str, revision: int, peers: int, timeout_s: float) -> Kept:
+        """Wait until a peer has what was written at a revision, or this region is alone.
 
-        Raises TimeoutError when neither comes true in time: the write is stored here, and no more
-        is known of it.
+        ``incarnation`` is the region's own when it was written: another one may have something
+        else there. Raises TimeoutError when neither comes true in time: the write is stored here,
+        and no more is known of it.
         """
-        incarnation = await self._incarnation
         async with asyncio.timeout(timeout_s):
             while True:
                 confirmed = self.peers.applied(incarnation, revision)

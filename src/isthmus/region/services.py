@@ -69,7 +69,7 @@ class Services:
         self._regions = [config.region, *(peer.region for peer in config.peers)]
         self.store = ItemStore(NatsChangeLog(client))
         self.copies = BusCopies(client, config.region, self._regions)
-        self.promises = Promises(self._incarnation, lambda: self.keeper.state.answers)
+        self.promises = Promises(lambda: self.keeper.state.answers)
         self.keeper = self._keeper(AloneState())
         self.links = {
             peer.region: PeerLink(
