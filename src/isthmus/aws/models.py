@@ -56,9 +56,15 @@ def service(name: str) -> Service:
     return Service(name, model, loader.load_service_model(name, "paginators-1")["pagination"])
 
 
+@cache
+def signing_names() -> Mapping[str, str]:
+    """The services by what a signature for them may say."""
+    return {service(name).model.signing_name: name for name in SERVICES} | _ALSO_SIGNED_AS
+
+
 def signed_as(signing_name: str) -> Service:
     """The service that a signature of this scope is for."""
-    names = {service(name).model.signing_name: name for name in SERVICES} | _ALSO_SIGNED_AS
+    names = signing_names()
     if signing_name not in names:
         raise InputError(f"there is no service that is signed as {signing_name[:80]!r}")
     return service(names[signing_name])

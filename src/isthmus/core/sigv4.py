@@ -2,7 +2,8 @@
 
 Both forms are read: the header ``Authorization``, and the query of a presigned address. ``read``
 checks everything that needs no secret and raises InputError with the reason, which is for the log;
-the client is better told one thing for all of them. What remains is ``Claim.is_made_with``.
+the client is better told one thing for all of them, but for a wrong clock, which is its own. What
+remains is ``Claim.is_made_with``.
 
 The canonical request is AWS's own: paths are normalised and encoded once more than they were sent,
 queries sorted, headers folded. IoT is different in one place: of a presigned address of the device
@@ -51,6 +52,10 @@ _SIGNED_HEADER = re.compile("[a-z0-9!#$%&'*+.^_`|~-]+")
 _UNRESERVED = "-_.~"
 
 
+class WrongTime(InputError):
+    """A signature is not good at this time."""
+
+
 class Request(NamedTuple):
     """What was sent."""
 
@@ -79,6 +84,11 @@ class Claim:
     _scope: tuple[str, ...]
     _text: bytes
     _signature: str
+
+    @property
+    def service(self) -> str:
+        """The service that it is for."""
+        return self._scope[2]
 
     def is_made_with(self, secret: str) -> bool:
         """Whether it was made with the secret of that access key; says nothing by its time."""
@@ -238,9 +248,9 @@ def _check_time(stated: _Stated, now_s: float) -> None:
     age_s = now_s - signed.timestamp()
     good_for_s = SKEW_MAX_S if stated.expires is None else _expires_s(stated.expires)
     if age_s < -SKEW_MAX_S:
-        raise InputError(f"it is signed {-age_s:.0f} s from now")
+        raise WrongTime(f"it is signed {-age_s:.0f} s from now")
     if age_s > good_for_s:
-        raise InputError(f"it was signed {age_s:.0f} s ago, and is good for {good_for_s} s")
+        raise WrongTime(f"it was signed {age_s:.0f} s ago, and is good for {good_for_s} s")
 
 
 def _expires_s(text: str) -> int:

@@ -36,6 +36,6 @@ class Authentication:
         if not sigv4.is_signed(request):
             return by_certificate(upgrade)
         try:
-            return self._signers.signer(request, now_ms() / 1000)
+            return self._signers.signer(request, now_ms() / 1000).key_id
         except InputError as error:
             return Forbidden(str(error), TOLD)
