@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from isthmus.aws import models
 from isthmus.core import access_keys, registry
 from isthmus.core.access_keys import ACCESS_KEY, AccessKeyStatus, Grant, Role
 from isthmus.core.item import Item, conflicts, decode, join
@@ -16,6 +17,7 @@ from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
 
+REGISTRY = set(models.service(models.IOT).operations)
 KEY = "AKIAABCDEFGHIJKLMNOP"
 REGIONS = ("eu", "us", "ap")
 
@@ -108,10 +110,15 @@ def test_two_grants_are_none() -> None:
 # Roles
 
 MAY = {
-    Role.ADMIN: {"connect", "publish", "retain", "receive", "subscribe", "provision", "other"},
-    Role.OPERATOR: {"connect", "publish", "receive", "subscribe", "provision"},
-    Role.READ_ONLY: {"connect", "receive", "subscribe"},
-    Role.PROVISIONER: {"connect", "provision"},
+    Role.ADMIN: {
+        *("connect", "publish", "retain", "receive", "subscribe", "provision", "make"),
+        *("read", "change"),
+    },
+    Role.OPERATOR: {
+        *("connect", "publish", "receive", "subscribe", "provision", "make", "read", "change"),
+    },
+    Role.READ_ONLY: {"connect", "receive", "subscribe", "read"},
+    Role.PROVISIONER: {"connect", "provision", "make"},
 }
 ASKED = {
     "connect": [("iot:Connect", "client/any")],
@@ -123,7 +130,20 @@ ASKED = {
         ("iot:Publish", "topic/$aws/certificates/create/json"),
         ("iot:Publish", "topic/$aws/provisioning-templates/t/provision/json"),
     ],
-    "other": [("iot:GetThingShadow", "thing/a")],
+    "make": [
+        ("iot:CreateThing", "*"),
+        ("iot:CreateKeysAndCertificate", "*"),
+        ("iot:AttachThingPrincipal", "*"),
+        ("iot:AttachPolicy", "*"),
+    ],
+    "read": [("iot:GetThingShadow", "thing/a"), ("iot:ListThings", "*"), ("iot:SearchIndex", "*")],
+    "change": [
+        ("iot:CreatePolicy", "*"),
+        ("iot:DeleteThing", "*"),
+        ("iot:UpdateCertificate", "*"),
+        ("iot:UpdateThingShadow", "*"),
+        ("iot:DetachPolicy", "*"),
+    ],
 }
 PROVISIONER_TOO = [
     ("iot:Subscribe", "topicfilter/$aws/certificates/create/json/accepted"),
@@ -144,6 +164,27 @@ def test_a_role_may_do_what_it_is_for_and_no_more(role: Role) -> None:
         assert [allows(view, *each) for each in asked] == [what in MAY[role]] * len(asked), what
     for each in PROVISIONER_TOO:
         assert allows(view, *each)
+
+
+READS = ("Describe", "Get", "List", "Search", "Test", "Validate")
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_role_holds_for_every_operation_of_the_registry(role: Role) -> None:
+    view = View()
+    view.apply(created(role))
+    allowed = {name for name in REGISTRY if allows(view, f"iot:{name}", "*")}
+    assert "DescribeEndpoint" in allowed
+    reading = {name for name in REGISTRY if name.startswith(READS)}
+    match role:
+        case Role.READ_ONLY:
+            assert allowed == reading
+        case Role.PROVISIONER:
+            # What takes something away is not for who makes devices.
+            taking = ("Delete", "Detach", "Update", "Set", "Cancel", "Remove", "Deprecate")
+            assert not [name for name in allowed if name.startswith(taking)]
+        case _:
+            assert allowed == REGISTRY
 
 
 def test_a_role_of_a_later_release_may_do_nothing() -> None:

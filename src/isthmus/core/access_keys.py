@@ -128,15 +128,38 @@ def _under(kind: str) -> list[str]:
     return [f"arn:aws:iot:*:*:{kind}/$aws/{name}/*" for name in names]
 
 
+_READ = ("Describe*", "Get*", "List*", "Search*", "Test*", "Validate*")
+#: What operations of AWS IoT begin with that change something; none of them is an access key.
+_CHANGE = (
+    *("Accept*", "Add*", "Associate*", "Attach*", "Cancel*", "Clear*", "Confirm*", "Create*"),
+    *("Delete*", "Deprecate*", "Detach*", "Disable*", "Disassociate*", "Enable*", "Put*"),
+    *("Register*", "Reject*", "Remove*", "Replace*", "Set*", "Start*", "Stop*", "Tag*"),
+    *("Transfer*", "Untag*", "Update*"),
+)
+#: What tools that make devices call, and what tells them whether that is done already.
+_PROVISION = (
+    *("AddThingToBillingGroup", "AddThingToThingGroup", "AttachPolicy", "AttachPrincipalPolicy"),
+    *("AttachThingPrincipal", "CreateCertificateFromCsr", "CreateKeysAndCertificate"),
+    *("CreateThing", "DescribeCertificate", "DescribeEndpoint", "DescribeThing"),
+    *("DescribeProvisioningTemplate", "DescribeThingRegistrationTask", "DescribeThingType"),
+    *("GetPolicy", "ListAttachedPolicies", "ListThingPrincipals", "RegisterCertificate"),
+    *("RegisterCertificateWithoutCA", "RegisterThing", "StartThingRegistrationTask"),
+)
+
+
+def _actions(*names: str) -> list[str]:
+    return [f"iot:{name}" for name in names]
+
+
 #: A role is a policy document, so that whatever asks for rights asks in one way.
 DOCUMENTS: dict[str, str] = {
     Role.ADMIN: _document((["iot:*"], ["*"])),
     Role.OPERATOR: _document(
-        (["iot:Connect", "iot:Publish", "iot:Subscribe", "iot:Receive"], ["*"])
+        (_actions("Connect", "Publish", "Subscribe", "Receive", *_READ, *_CHANGE), ["*"])
     ),
-    Role.READ_ONLY: _document((["iot:Connect", "iot:Subscribe", "iot:Receive"], ["*"])),
+    Role.READ_ONLY: _document((_actions("Connect", "Subscribe", "Receive", *_READ), ["*"])),
     Role.PROVISIONER: _document(
-        (["iot:Connect"], ["*"]),
+        (_actions("Connect", *_PROVISION), ["*"]),
         (["iot:Publish", "iot:Receive"], _under("topic")),
         (["iot:Subscribe"], _under("topicfilter")),
     ),
