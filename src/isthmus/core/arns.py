@@ -20,6 +20,8 @@ class Naming:
     region: str
     #: Of every region of the system.
     regions: frozenset[str]
+    #: The host name that devices connect to, whichever region serves it; empty where none is set.
+    device_host: str = ""
 
     def arn(self, kind: str, name: str) -> str:
         """``kind`` as in ARNs: ``thing``, ``thinggroup``, ``cert``, ``policy`` ..."""
