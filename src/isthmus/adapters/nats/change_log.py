@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
 from nats.js.errors import APIError, NotFoundError
@@ -17,6 +18,7 @@ from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.errors import StaleRevision, Unavailable
 
+TIMEOUT_S = 5.0
 _WRONG_LAST_SEQUENCE = 10071
 
 
@@ -28,11 +30,22 @@ class Stored:
     revision: int
 
 
+class _State(msgspec.Struct):
+    last_seq: int
+
+
+class _Info(msgspec.Struct):
+    """What is read of a stream's answer; of an error, which has none of it, nothing."""
+
+    state: _State
+
+
 class NatsChangeLog:
     """Implements ports.ChangeLog."""
 
     def __init__(self, client: Client) -> None:
-        self._js = client.jetstream(timeout=5)
+        self._client = client
+        self._js = client.jetstream(timeout=TIMEOUT_S)
 
     async def get(self, kind: str, key: str) -> Stored:
         """The present version, or an empty item with revision 0."""
@@ -62,7 +75,10 @@ class NatsChangeLog:
 
     async def head(self) -> int:
         """The position of the newest write."""
+        # Who answers many readers asks for every one of them: nats-py would read all that a stream
+        # says of itself for each.
         try:
-            return (await self._js.stream_info(LOG)).state.last_seq
-        except (TimeoutError, NatsError) as error:
+            answer = await self._client.request(f"$JS.API.STREAM.INFO.{LOG}", b"", TIMEOUT_S)
+            return msgspec.json.decode(answer.data, type=_Info).state.last_seq
+        except (TimeoutError, NatsError, msgspec.DecodeError) as error:
             raise Unavailable(f"the change log does not answer: {error!r}") from error
