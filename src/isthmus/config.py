@@ -40,6 +40,16 @@ class TlsFiles(_Section, frozen=True, kw_only=True):
     ca: str
 
 
+class ServerFiles(_Section, frozen=True, kw_only=True):
+    """PEM files of a server that asks its clients for no certificate. ``key`` must have mode 0600.
+
+    They are read when the process starts.
+    """
+
+    certificate: str
+    key: str
+
+
 class Listen(_Section, frozen=True, kw_only=True):
     """Where a service listens."""
 
@@ -107,6 +117,19 @@ class Peer(_Section, frozen=True, kw_only=True):
     #: Its name in ARNs, where that is not ``region``.
     aws_region: str = ""
     nats: NatsAccess
+
+
+class AwsApi(_Section, frozen=True, kw_only=True):
+    """The AWS-compatible API: HTTPS, signed by access keys. Its processes may share a port."""
+
+    listen: Listen
+    #: Its certificate names the region, and the API's own name, which is the same in every region.
+    tls: ServerFiles
+    #: The user of its processes, which writes items but no access keys.
+    nats: NatsAccess
+    #: The host name that devices connect to, the same in every region: what DescribeEndpoint
+    #: answers. Without it, DescribeEndpoint says that there is none.
+    device_host: str = ""
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -199,6 +222,8 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
     api: Listen
     #: ``ca`` here signs operators: whoever has a certificate of it may write.
     api_tls: TlsFiles
+    #: The AWS-compatible one, which ``isthmus serve api`` serves; needs ``secrets_key``.
+    aws_api: AwsApi | None = None
     #: Where an acknowledgement shall promise less, or more, than two regions.
     durability: tuple[TopicDurability, ...] = ()
     #: Seconds without a heartbeat of any peer before this region goes on alone.
@@ -280,6 +305,9 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
                 raise ConfigError(f"{name} is {listen}, as {taken[listen]}", hint="another port")
             if listen is not None:
                 taken[listen] = name
+        if self.aws_api is not None and not self.secrets_key:
+            hint = "the file of the key that opens the secrets of access keys"
+            raise ConfigError("aws_api is set and secrets_key is not", hint=hint)
         for name in self.server_names:
             if not _HOST_NAME.fullmatch(name):
                 hint = "host names in full; there are no wildcards"

@@ -4,8 +4,9 @@
     peer.<region>.hello       <region> asks where it may resume pulling from us
     peer.<region>.cursors     <region> starts, and asks how far we have pulled from it
     peer.<region>.head        <region> asks how far it must pull to have caught up
-    region.heartbeat          this region's services to its gateways: every 100 ms, and on a change
-    region.catch-up           a gateway asks for the position from which it may admit
+    region.heartbeat          this region's services to its gateways and APIs: every 100 ms, and on
+                              a change
+    region.catch-up           a gateway or an API asks for the position from which it may admit
     region.will               the services ask a gateway to publish a will that is due
     region.route              this site's director: where the stable name leads now
     region.gateway            a gateway's figures: every second
@@ -81,7 +82,7 @@ class HeadReply(msgspec.Struct, frozen=True):
 
 
 class Heartbeat(msgspec.Struct, frozen=True):
-    """A region's state, for its gateways."""
+    """A region's state, for its gateways and APIs."""
 
     #: Epochs count within an incarnation: a wiped region begins again.
     incarnation: str

@@ -11,7 +11,7 @@ import random
 import signal
 import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from socket import SO_LINGER, SOL_SOCKET
@@ -31,7 +31,7 @@ from isthmus.core.item import Item
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.operator import Operator
-from isthmus.local.system import LocalSystem, Settings
+from isthmus.local.system import LAUNCHER, LocalSystem, Settings
 
 HOME, OTHER = "eu", "us"
 POLL_S = 0.02
@@ -238,13 +238,16 @@ class Regions:
         for region in self.system.settings.regions:
             await self.in_lake(region, sender.name, sender.acked)
 
+    def config(self, region: str) -> RegionConfig:
+        """What the region's processes have read."""
+        return configs.load(self.system.region_dir(region) / "region.toml", RegionConfig)
+
     async def status(self, region: str) -> dict[str, Any]:
         return await self.operator.status(region)
 
     async def item(self, region: str, kind: str, key: str) -> Item:
         """An item as a region's log has it."""
-        file = self.system.region_dir(region) / "region.toml"
-        client = await connection.connect(configs.load(file, RegionConfig).nats, name="services")
+        client = await connection.connect(self.config(region).nats, name="services")
         try:
             return (await NatsChangeLog(client).get(kind, key)).item
         finally:
@@ -308,11 +311,18 @@ class Regions:
 
 @asynccontextmanager
 async def two_regions(
-    directory: Path, *, cuttable: bool = False, **changes: Any
+    directory: Path,
+    *,
+    cuttable: bool = False,
+    launcher: Sequence[str] = LAUNCHER,
+    **changes: Any,
 ) -> AsyncIterator[Regions]:
-    """Two regions and a witness, healthy; ``changes`` are settings of both regions."""
+    """Two regions and a witness, healthy; ``changes`` are settings of both regions.
+
+    ``launcher`` starts their processes, where they are to be other ones than the product's.
+    """
     ended: list[str] = []
-    system = LocalSystem(Settings(directory), random.Random(), ended.append)
+    system = LocalSystem(Settings(directory, launcher=launcher), random.Random(), ended.append)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(system.stop)
         operator = await stack.enter_async_context(Operator(system))

@@ -39,7 +39,13 @@ async def test_measures_and_prints_one_object(tmp_path):
     assert result["metric"] == "qos1_durable_per_s"
     assert result["rounds"] == [result["value"]]
     assert result["value"] > 0
-    assert set(result["server_cpu"]) == {"eu-nats", "eu-services", "eu-gateway", "eu-lake"}
+    assert set(result["server_cpu"]) == {
+        "eu-nats",
+        "eu-services",
+        "eu-gateway",
+        "eu-lake",
+        "eu-api",
+    }
     own = {"metric", "unit", *FIGURES}
     if find_mosquitto() is None:
         assert set(result) == own

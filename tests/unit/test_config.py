@@ -10,9 +10,15 @@ import pytest
 from region_settings import REGION
 
 from isthmus import config as configs
-from isthmus.config import Limits, Listen, RegionConfig, TopicDurability
+from isthmus.config import AwsApi, Limits, Listen, RegionConfig, ServerFiles, TopicDurability
 from isthmus.errors import ConfigError
 
+AWS_API = AwsApi(
+    listen=Listen(host="0.0.0.0", port=443),
+    tls=ServerFiles(certificate="api.pem", key="api.key"),
+    nats=REGION.nats,
+    device_host="iot.example.com",
+)
 PLAIN = Listen(host="127.0.0.1", port=1883)
 
 
@@ -40,6 +46,7 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
         {"server_names": ("iot.example.com", "EU-1.iot.example.com", "localhost")},
         {"durability": (TopicDurability(topics="a/#", durability="memory"),)},
         {"everywhere": ("a/+/b", "#")},
+        {"aws_api": AWS_API, "secrets_key": "access-keys.key"},
         {"limits": Limits(connects_per_s=0.5, connects_first=("10.0.0.1", "::1"))},
     ],
 )
@@ -72,6 +79,7 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
         ({"session_expiry_max_s": -1}, "session_expiry_max_s is -1"),
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),
+        ({"aws_api": AWS_API}, "aws_api is set and secrets_key is not"),
         ({"limits": Limits(connects_per_s=-1.0)}, "limits.connects_per_s is -1.0"),
         ({"limits": Limits(connects_burst=0)}, "limits.connects_burst is 0"),
         ({"limits": Limits(connects_first=("10.0.0.0/8",))}, "limits.connects_first has '10"),

@@ -132,6 +132,17 @@ FORBIDDEN_TO_GATEWAYS = [
     "state.incarnation",
     "_INBOX_services.x",
 ]
+FORBIDDEN_TO_APIS = [
+    "log.access-key.x",
+    "bus.eu.writer",
+    "peer.us.report",
+    "region.heartbeat",
+    "region.route",
+    "state.alone",
+    "state.incarnation",
+    "_INBOX_services.x",
+    "_INBOX_gateway.x",
+]
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -141,6 +152,7 @@ FORBIDDEN_TO_GATEWAYS = [
         ("peer-us", FORBIDDEN_TO_PEERS, ["peer.us.report", "peer.us.hello"]),
         ("gateway", FORBIDDEN_TO_GATEWAYS, ["region.connected", "region.gateway", "bus.eu.writer"]),
         ("site", [*FORBIDDEN_TO_PEERS[:6], "region.heartbeat"], ["region.route"]),
+        ("api", FORBIDDEN_TO_APIS, ["log.certificate.x", "region.catch-up"]),
     ],
 )
 async def test_a_user_says_what_its_job_needs_and_nothing_else(
@@ -159,7 +171,7 @@ async def ask(client: Client, subject: str, body: object = None) -> bool:
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("user", ["peer-us", "gateway", "site"])
+@pytest.mark.parametrize("user", ["peer-us", "gateway", "api", "site"])
 async def test_no_user_but_the_services_may_touch_a_stream(server: RealNats, user: str) -> None:
     async with server.user(user) as client:
         for what in ("DELETE", "PURGE", "UPDATE", "MSG.DELETE"):
@@ -174,7 +186,7 @@ async def test_no_user_but_the_services_may_touch_a_stream(server: RealNats, use
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("user", ["peer-us", "gateway", "site"])
+@pytest.mark.parametrize("user", ["peer-us", "gateway", "api", "site"])
 async def test_nobody_hears_what_is_answered_to_another(server: RealNats, user: str) -> None:
     heard: list[str] = []
 

@@ -152,6 +152,10 @@ class Pki:
         """The certificate of a region's API."""
         return self._leaf(self._servers, _server("api", region, names, addresses, _SERVER))
 
+    def aws_api(self, region: str, names: Iterable[str], addresses: Iterable[str]) -> Identity:
+        """The certificate of a region's AWS-compatible API."""
+        return self._leaf(self._servers, _server("aws-api", region, names, addresses, _SERVER))
+
     def nats(self, region: str, names: Iterable[str], addresses: Iterable[str]) -> Identity:
         """A region's NATS servers'; they are clients of each other within a cluster."""
         request = _server("nats", region, names, addresses, _SERVER + _CLIENT)

@@ -1,4 +1,5 @@
-"""TLS between sites, operators and gateways: both sides always show a certificate.
+"""TLS between sites, operators and gateways, where both sides show a certificate, and for clients
+that prove otherwise who they are.
 
 Who somebody is stands in the subject of a verified certificate, read as a structure: a common name
 that merely looks like ``OU=operator`` is a common name.
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from isthmus.config import TlsFiles
+from isthmus.config import ServerFiles, TlsFiles
 from isthmus.errors import ConfigError
 
 
@@ -44,21 +45,41 @@ def server_context(files: TlsFiles) -> ssl.SSLContext:
     return _load(context, files)
 
 
+def public_context(files: ServerFiles) -> ssl.SSLContext:
+    """A context of a server that asks for no certificate."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    _load_own(context, files)
+    return context
+
+
 def client_context(files: TlsFiles) -> ssl.SSLContext:
     """A context that verifies certificate and host name, and shows its own certificate."""
     return _load(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), files)
 
 
 def _load(context: ssl.SSLContext, files: TlsFiles) -> ssl.SSLContext:
+    _check_there(files.ca)
+    try:
+        context.load_verify_locations(files.ca)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{files.ca}: {error}") from None
+    _load_own(context, files)
+    return context
+
+
+def _load_own(context: ssl.SSLContext, files: TlsFiles | ServerFiles) -> None:
+    """Load what this side shows."""
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    for path in (files.certificate, files.key, files.ca):
-        if not Path(path).is_file():
-            raise ConfigError(f"{path}: no such file", hint="make its PKI first")
+    for path in (files.certificate, files.key):
+        _check_there(path)
     if Path(files.key).stat().st_mode & 0o077:
         raise ConfigError(f"{files.key} is readable by others", hint=f"chmod 600 {files.key}")
     try:
-        context.load_verify_locations(files.ca)
         context.load_cert_chain(files.certificate, files.key)
     except ssl.SSLError as error:
-        raise ConfigError(f"{files.certificate}, {files.key} or {files.ca}: {error}") from None
-    return context
+        raise ConfigError(f"{files.certificate} or {files.key}: {error}") from None
+
+
+def _check_there(path: str) -> None:
+    if not Path(path).is_file():
+        raise ConfigError(f"{path}: no such file", hint="make its PKI first")

@@ -21,6 +21,7 @@ COMMON_ERRORS = {
     "UnrecognizedClientException": 403,
     "UnknownOperationException": 404,
     "MethodNotAllowedException": 405,
+    "RequestTimeoutException": 408,
     "RequestEntityTooLargeException": 413,
     "NotImplementedException": 501,
 }

@@ -20,6 +20,7 @@ class Role(StrEnum):
     GATEWAY = "gateway"
     SERVICES = "services"
     LAKE = "lake"
+    API = "api"
     SITE = "site"
 
 
@@ -32,8 +33,10 @@ def serve(
 ) -> None:
     """Run one process until it is told to stop.
 
-    A region is a `nats-server`, one `services` and one `lake` process, and one or more `gateway`
-    processes, which share a port. A site is one `site` process: observer, director and nameserver.
+    A region is a `nats-server`, one `services` and one `lake` process, one or more `gateway`
+    processes, which share a port, and as many `api` processes, which serve the AWS-compatible API
+    where the file has a section `[aws_api]`. A site is one `site` process: observer, director and
+    nameserver.
     It prints `ready` once it serves, and logs JSON lines to standard error.
     """
     process.log_to_stderr()
@@ -59,6 +62,10 @@ def _service(role: Role, settings: RegionConfig | SiteConfig) -> Coroutine[Any, 
         from isthmus.region.lake import run_lake
 
         return run_lake(settings, process.say_ready)
+    if role is Role.API:
+        from isthmus.aws_server.server import run_api
+
+        return run_api(settings, process.say_ready)
     from isthmus.region.services import run_services
 
     return run_services(settings, process.say_ready)

@@ -20,6 +20,7 @@ PORTS = {
     "mqtt": 8883,
     "https": 8445,
     "api": 8443,
+    "aws_api": 8446,
     "nats": 4222,
     "dns": 10053,
     "mesh": 8444,

@@ -1,4 +1,4 @@
-"""What AWS's own clients need of a local system: a profile for each region, and a key in it.
+"""What AWS's own clients need of a local system: a profile for each region, and a key for all.
 
 The files are AWS's, and kept in the system's directory: ``AWS_CONFIG_FILE`` and
 ``AWS_SHARED_CREDENTIALS_FILE`` name them, so nobody's own ones are touched.
@@ -16,6 +16,8 @@ from isthmus.core.access_keys import AccessKeyStatus, Role
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
 
+#: As AWS's configuration names what botocore calls ``iot`` and ``iot-data``.
+SERVICES = ("iot", "iot_data_plane")
 _ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
 
 
@@ -35,13 +37,10 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
     """Write both files, with the key that is there if it is still good, or with a new one."""
     regions = system.settings.regions
     private_files.make_directory(config_file(system).parent)
-    _write(
-        config_file(system),
-        {
-            f"profile {profile(region)}": {"region": region, "ca_bundle": str(system.pki.ca_file)}
-            for region in regions
-        },
-    )
+    sections: dict[str, dict[str, str]] = {}
+    for region in regions:
+        sections |= _sections(system, region)
+    _write(config_file(system), sections)
     file = credentials_file(system)
     held = _read(file, profile(regions[0]))
     known = await operator.access_keys(regions[0])
@@ -50,6 +49,20 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
         made = await operator.create_access_key(regions[0], Role.ADMIN)
         held = {_ID: made["id"], _SECRET: made["secret"]}
     _write(file, {profile(region): held for region in regions})
+
+
+def _sections(system: LocalSystem, region: str) -> dict[str, dict[str, str]]:
+    """How a region is reached: by its address, as not every machine asks our nameservers."""
+    name = profile(region)
+    endpoint = f"\nendpoint_url = {system.address(region).url('aws_api', 'https')}"
+    return {
+        f"profile {name}": {
+            "region": region,
+            "ca_bundle": str(system.pki.ca_file),
+            "services": name,
+        },
+        f"services {name}": dict.fromkeys(SERVICES, endpoint),
+    }
 
 
 def _parser() -> configparser.ConfigParser:

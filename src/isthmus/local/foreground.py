@@ -80,7 +80,13 @@ def _show(system: LocalSystem) -> None:
         console.print(
             f"region {region:<6} mqtt {address.host}:{mqtt} (mTLS), {https} (ALPN, WebSocket)"
         )
-    console.print(f"AWS profile   {aws_profile.credentials_file(system)}")
+    for region in system.settings.regions:
+        console.print(
+            f"AWS CLI       AWS_CONFIG_FILE={aws_profile.config_file(system)}"
+            f" AWS_SHARED_CREDENTIALS_FILE={aws_profile.credentials_file(system)}"
+            f" aws --profile {aws_profile.profile(region)} iot describe-endpoint",
+            soft_wrap=True,
+        )
     host, port = system.nameservers[0]
     console.print(f"nameserver    dig @{host} -p {port} {system.stable_name}")
     address = system.address(system.settings.regions[0])
@@ -127,6 +133,9 @@ def _region(system: LocalSystem, region: str) -> dict[str, Any]:
     return {
         "mqtt": f"{address.host}:{address.ports['mqtt']}",
         "mqtt_https": f"{address.host}:{address.ports['https']}",
+        # One process serves both of AWS's services.
+        "api": address.url("aws_api", "https"),
+        "data": address.url("aws_api", "https"),
         "aws_profile": aws_profile.profile(region),
         "hostname": system.hostname(region),
         "internal_api": address.url("api", "https"),

@@ -20,6 +20,7 @@ import nkeys
 
 from isthmus.adapters import private_files
 from isthmus.adapters.nats.streams import LOG, bus
+from isthmus.core.access_keys import ACCESS_KEY
 from isthmus.errors import ConfigError
 
 VERSION_MIN = (2, 11)
@@ -57,6 +58,8 @@ class User:
     name: str
     publish: tuple[str, ...]
     subscribe: tuple[str, ...]
+    #: What it may not publish of what it otherwise may.
+    never: tuple[str, ...] = ()
 
 
 def _pull(*streams: str) -> tuple[str, ...]:
@@ -94,6 +97,13 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
                 *_look_up(*buses),
             ),
             ("region.>", "peer.*.report", "_INBOX_gateway.>"),
+        ),
+        User(
+            "api",
+            ("log.>", "region.catch-up", f"$JS.API.STREAM.MSG.GET.{LOG}", *_pull(LOG)),
+            ("region.heartbeat", "peer.*.report", "_INBOX_api.>"),
+            # Access keys are made and taken away by operators, who show a certificate.
+            never=(f"log.{ACCESS_KEY}.>",),
         ),
         User("lake", (*_pull(*buses), *_look_up(*buses)), ("_INBOX_lake.>",)),
         User("site", ("region.route",), ("_INBOX_site.>",)),
@@ -134,7 +144,8 @@ def write_config(
     accounts = []
     for user in users(region, regions):
         make_seed(seeds / f"{region}-{user.name}.nk")
-        allow = {"publish": {"allow": user.publish}, "subscribe": {"allow": user.subscribe}}
+        publish = {"allow": user.publish, **({"deny": user.never} if user.never else {})}
+        allow = {"publish": publish, "subscribe": {"allow": user.subscribe}}
         nkey = public_key(seeds / f"{region}-{user.name}.nk")
         accounts.append({"nkey": nkey, "permissions": allow})
     config = {

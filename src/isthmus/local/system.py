@@ -22,11 +22,13 @@ from isthmus.adapters import private_files
 from isthmus.adapters.pki import Identity, Pki
 from isthmus.adapters.sealing import make_key
 from isthmus.config import (
+    AwsApi,
     Listen,
     NatsAccess,
     Peer,
     RegionConfig,
     RoutedRegion,
+    ServerFiles,
     SiteConfig,
     SitePeer,
     TlsFiles,
@@ -101,6 +103,11 @@ class LocalSystem:
 
     def hostname(self, region: str) -> str:
         return f"{region}.{self.stable_name}"
+
+    @property
+    def api_name(self) -> str:
+        """What the AWS-compatible API is called in every region."""
+        return f"api.{self.stable_name}"
 
     def address(self, site: str) -> SiteAddress:
         return self.addresses[site]
@@ -189,6 +196,17 @@ class LocalSystem:
             secrets_key=str(self.secrets_key),
             api=self._listen(region, "api"),
             api_tls=_files(api, self.pki.internal_ca_file),
+            aws_api=self._aws_api(region),
+        )
+
+    def _aws_api(self, region: str) -> AwsApi:
+        names, hosts = [self.api_name, self.hostname(region)], [self.address(region).host]
+        identity = self.pki.aws_api(region, names, hosts)
+        return AwsApi(
+            listen=self._listen(region, "aws_api"),
+            tls=ServerFiles(certificate=str(identity.chain), key=str(identity.key)),
+            nats=self.nats_access(region, "api"),
+            device_host=self.stable_name,
         )
 
     def site_config(self, site: str) -> SiteConfig:
@@ -230,7 +248,7 @@ class LocalSystem:
         if site != WITNESS:
             children |= self._make_region(site)
             await children["nats"].start()
-            roles = ("services", "gateway", "lake")
+            roles = ("services", "gateway", "lake", "api")
             await asyncio.gather(*(children[role].start() for role in roles))
 
     async def start_site(self, site: str) -> None:
@@ -251,6 +269,7 @@ class LocalSystem:
             "services": self._service(region, "services", directory),
             "gateway": self._service(region, "gateway", directory),
             "lake": self._service(region, "lake", directory),
+            "api": self._service(region, "api", directory),
         }
 
     def _service(self, site: str, role: str, directory: Path) -> Child:

@@ -1,0 +1,1 @@
+"""Serves the AWS-compatible API of one region over HTTPS: ``isthmus.aws`` with its sockets."""

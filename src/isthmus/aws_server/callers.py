@@ -1,0 +1,83 @@
+"""Who calls, and whether they may: signatures and roles.
+
+A client is told what AWS tells, which is not why; the log has the reason.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from isthmus.adapters.sealing import Sealing
+from isthmus.aws import models
+from isthmus.aws.models import Service
+from isthmus.aws.requests import Call, HttpRequest
+from isthmus.aws.service_error import ServiceError
+from isthmus.config import RegionConfig
+from isthmus.core import sigv4
+from isthmus.core.permissions import Permissions
+from isthmus.core.signers import Signers, UnknownSigner
+from isthmus.core.sigv4 import SKEW_MAX_S, Accepted, Request, WrongTime
+from isthmus.core.view import View
+from isthmus.errors import InputError
+
+UNSIGNED = "Missing Authentication Token"
+UNKNOWN = "The security token included in the request is invalid."
+WRONG = (
+    "The request signature we calculated does not match the signature you provided. Check your "
+    "AWS Secret Access Key and signing method. Consult the service documentation for details."
+)
+LATE = f"Signature expired, or not yet current: the time of signing is over {SKEW_MAX_S} s off."
+
+
+class Caller(NamedTuple):
+    """Who has signed a request, and which service it is for."""
+
+    key_id: str
+    service: Service
+
+
+class Refused(ServiceError):
+    """Who calls is refused; ``reason`` is for the log."""
+
+    def __init__(self, code: str, message: str, reason: str) -> None:
+        super().__init__(code, message)
+        self.reason = reason
+
+
+class Callers:
+    """The access keys of a region, and what their roles may do."""
+
+    def __init__(self, config: RegionConfig, view: View) -> None:
+        sealing = Sealing.load(Path(config.secrets_key)) if config.secrets_key else None
+        accepted = Accepted(frozenset(models.signing_names()), config.arn_regions)
+        self._signers = Signers(view, accepted, sealing.open if sealing else None)
+        self._permissions = Permissions(config.account_id, config.arn_regions, view)
+
+    def caller(self, request: HttpRequest, now_s: float) -> Caller:
+        """Who has signed a request; raises Refused where nobody has who may."""
+        digest = hashlib.sha256(request.body).hexdigest()
+        signed = Request(request.method, request.target, request.headers, digest)
+        try:
+            if not sigv4.is_signed(signed):
+                code = "MissingAuthenticationTokenException"
+                raise Refused(code, UNSIGNED, "it is not signed")
+            key_id, service = self._signers.signer(signed, now_s)
+        except UnknownSigner as error:
+            raise Refused("UnrecognizedClientException", UNKNOWN, str(error)) from None
+        except WrongTime as error:
+            raise Refused("InvalidSignatureException", LATE, str(error)) from None
+        except InputError as error:
+            raise Refused("InvalidSignatureException", WRONG, str(error)) from None
+        return Caller(key_id, models.signed_as(service))
+
+    def authorize(self, caller: Caller, call: Call) -> None:
+        """Raise Refused where the role of a key does not have the right to an operation."""
+        action = f"iot:{call.operation.name}"
+        permissions = self._permissions.of(caller.key_id, "", "")
+        # Roles tell operations apart, and nothing yet what they act on.
+        allowed, reason = permissions.allows(action, "*")
+        if not allowed:
+            message = f"User: {caller.key_id} is not authorized to perform: {action}"
+            raise Refused("AccessDeniedException", message, reason)

@@ -1,0 +1,175 @@
+"""HTTPS: requests in, as they were sent and signed; responses out.
+
+Every bound on what a client may send, and on how long it may take, is here. Nobody is asked for a
+certificate. Several processes may listen at one place; the kernel spreads the connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestHandler
+
+from isthmus.adapters.tls import public_context
+from isthmus.aws.requests import BODY_BYTES_MAX, TARGET_CHARACTERS_MAX, HttpRequest
+from isthmus.aws.responses import HttpResponse
+from isthmus.aws.service_error import ServiceError
+from isthmus.config import AwsApi
+
+#: Each may hold a body of a megabyte.
+CONNECTIONS_MAX = 512
+#: Between two requests, and for the line and headers of one. AWS's clients keep connections for
+#: longer and open another one where theirs was closed.
+IDLE_S = 60.0
+HANDSHAKE_S = 10.0
+BODY_S = 20.0
+#: For reading on where a request is refused unread: who is cut off while sending reads no answer.
+LINGER_S = 2.0
+#: Tokens of sessions are the longest headers that clients send.
+HEADER_BYTES_MAX = 16 * 1024
+SHUTDOWN_S = 1.0
+SHARE_PORTS = hasattr(socket, "SO_REUSEPORT")
+
+Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+#: Reads a request to its end; raises ServiceError where it is refused before that.
+Read = Callable[[], Awaitable[HttpRequest]]
+
+
+class Answers(Protocol):
+    """Who answers."""
+
+    async def answer(self, read: Read) -> HttpResponse:
+        """The response to what is read, or to what it raises."""
+        ...
+
+    def not_http(self, reason: str) -> HttpResponse:
+        """The response to what is no request at all."""
+        ...
+
+
+class Listener:
+    """The listening socket, and what stands between it and who answers."""
+
+    def __init__(self, config: AwsApi, answers: Answers) -> None:
+        self._config = config
+        self._answers = answers
+
+    async def serve(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled; what is being answered then has a moment to end."""
+        server = _Server(
+            self._handle,
+            self._answers,
+            access_log=None,
+            keepalive_timeout=IDLE_S,
+            # The line has method and version too. What is too long for an operation is still read,
+            # so that it is told what it is.
+            max_line_size=2 * TARGET_CHARACTERS_MAX,
+            max_field_size=HEADER_BYTES_MAX,
+            lingering_time=LINGER_S,
+            # A body is signed as it was sent.
+            auto_decompress=False,
+        )
+        listening = await asyncio.get_running_loop().create_server(
+            server,
+            self._config.listen.host,
+            self._config.listen.port,
+            ssl=public_context(self._config.tls),
+            ssl_handshake_timeout=HANDSHAKE_S,
+            reuse_port=SHARE_PORTS or None,
+        )
+        try:
+            ready()
+            await asyncio.Event().wait()
+        finally:
+            listening.close()
+            server.pre_shutdown()
+            await server.shutdown(SHUTDOWN_S)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        async def read() -> HttpRequest:
+            headers = tuple(request.headers.items())
+            return HttpRequest(request.method, request.raw_path, headers, await _body(request))
+
+        return _response(await self._answers.answer(read))
+
+
+class _Server(web.Server):
+    """Closes connections beyond the bound, and makes the others."""
+
+    def __init__(self, handle: Handle, answers: Answers, **options: Any) -> None:
+        super().__init__(handle, **options)
+        self._answers = answers
+        self._options = options
+        self._open = 0
+
+    def __call__(self) -> RequestHandler:
+        return _Connection(self, self._answers, loop=self._loop, **self._options)
+
+    def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        self._open += 1
+        if self._open > CONNECTIONS_MAX:
+            transport.abort()
+
+    def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
+        super().connection_lost(handler, exc)
+        self._open -= 1
+
+
+class _Connection(RequestHandler):
+    """Answers what aiohttp cannot read in the same form as everything else."""
+
+    # It has slots.
+    __slots__ = ("_answers",)
+
+    def __init__(self, server: _Server, answers: Answers, **options: Any) -> None:
+        super().__init__(server, **options)
+        self._answers = answers
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        response = _response(self._answers.not_http(message or repr(exc)))
+        response.force_close()
+        return response
+
+
+def _response(answer: HttpResponse) -> web.Response:
+    response = web.Response(status=answer.status, headers=answer.headers, body=answer.body)
+    # Else it would tell the versions of Python and aiohttp.
+    response.headers[hdrs.SERVER] = "isthmus"
+    return response
+
+
+async def _body(request: web.BaseRequest) -> bytes:
+    if (request.content_length or 0) > BODY_BYTES_MAX:
+        raise _too_large()
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    parts, size = [], 0
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for part in request.content.iter_any():
+                size += len(part)
+                if size > BODY_BYTES_MAX:
+                    raise _too_large()
+                parts.append(part)
+    except TimeoutError:
+        message = f"The body did not come within {BODY_S:.0f} s"
+        raise ServiceError("RequestTimeoutException", message) from None
+    except web.RequestPayloadError:
+        raise ServiceError("SerializationException", "The body is not valid HTTP") from None
+    return b"".join(parts)
+
+
+def _too_large() -> ServiceError:
+    message = f"A body may have {BODY_BYTES_MAX} bytes"
+    return ServiceError("RequestEntityTooLargeException", message)

@@ -1,0 +1,152 @@
+"""One process of a region's AWS-compatible API: its view of the log, and what it hears of the rest.
+
+It writes the region's log as the services do, under the region's own incarnation: the log takes a
+version only over the one that its writer saw, so that no two processes make the same dot.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from functools import partial
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from isthmus import protocol
+from isthmus.adapters.garbage import keep_for_good
+from isthmus.adapters.nats import connection
+from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.aws import models, requests
+from isthmus.aws.context import Context
+from isthmus.aws.listed import LISTED
+from isthmus.aws.requests import Call
+from isthmus.aws_server.callers import Callers
+from isthmus.aws_server.exchange import Exchanges, WhenKept
+from isthmus.aws_server.listener import Listener
+from isthmus.clock import monotonic_s, now_ms
+from isthmus.config import AwsApi, RegionConfig
+from isthmus.core.admission import Admission
+from isthmus.core.arns import Naming
+from isthmus.core.catalogue import Catalogue
+from isthmus.core.stamp import StampClock
+from isthmus.errors import ConfigError, InputError, Unavailable
+from isthmus.region.entrance import Entrance
+from isthmus.region.items import ItemStore
+from isthmus.region.level import Level
+from isthmus.region.log_view import keep_following
+from isthmus.region.promise import Promises
+from isthmus.region.standing import Standing
+
+TICK_S = 0.1
+
+
+class Server:
+    """The process's state."""
+
+    def __init__(self, config: RegionConfig, aws_api: AwsApi, client: Client) -> None:
+        self._config = config
+        self._client = client
+        self._peers = {peer.region for peer in config.peers}
+        self._naming = Naming(
+            config.account_id,
+            config.aws_region or config.region,
+            config.arn_regions,
+            aws_api.device_host,
+        )
+        self.store = ItemStore(NatsChangeLog(client), Catalogue(LISTED))
+        self._entrance = Entrance(client, self.store, config.alone_after_s)
+        self._level = Level(self.store, self.store.log.head)
+        self._standing = Standing()
+        self._clock = StampClock(config.region, "")
+        self._promises = Promises(lambda: self._standing.is_alone)
+        callers = Callers(config, self.store.view)
+        exchanges = Exchanges(self._may_serve, callers, self._context, self._promise)
+        self._listener = Listener(aws_api, exchanges)
+        self._is_settled = False
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until cancelled."""
+        for name in models.SERVICES:
+            requests.prepare(models.service(name))
+        await self._client.subscribe("region.heartbeat", cb=self._on_heartbeat)
+        await self._client.subscribe("peer.*.report", cb=self._on_report)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(keep_following(self._client, self.store, self._applied))
+            group.create_task(self._entrance.keep(self._settle))
+            group.create_task(self._tick_for_ever())
+            # Not a task of the group: what it answers last needs the others.
+            await self._listener.serve(ready)
+
+    def _settle(self) -> None:
+        """What is in memory when the first request may be answered, stays there."""
+        if self.is_open and not self._is_settled:
+            self._is_settled = True
+            keep_for_good()
+
+    def _applied(self, _principals: set[str]) -> None:
+        self._entrance.applied()
+        self._level.applied()
+        self._settle()
+
+    async def _tick_for_ever(self) -> None:
+        while True:
+            self._entrance.notice_pause()
+            self._entrance.notice_silence()
+            await asyncio.sleep(TICK_S)
+
+    # For a request
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the region has caught up with its peers, and says under what it writes."""
+        return self._entrance.admission is Admission.OPEN and bool(self._standing.incarnation)
+
+    async def _may_serve(self) -> None:
+        # After a thaw nothing says that the tick is the first to run.
+        self._entrance.notice_pause()
+        if not self.is_open:
+            raise Unavailable("This region is catching up with its peers")
+        await self._level.reached()
+
+    def _context(self, call: Call, caller: str) -> Context:
+        return Context(call, self.store, self._naming, self._clock, now_ms(), caller)
+
+    def _promise(self) -> WhenKept:
+        return partial(
+            self._promises.kept,
+            self._standing.incarnation,
+            peers=len(self._peers),
+            timeout_s=self._config.promise_timeout_s,
+        )
+
+    # What the region and the peers say
+
+    async def _on_heartbeat(self, message: Msg) -> None:
+        with contextlib.suppress(InputError):
+            heartbeat = protocol.decode(message.data, protocol.Heartbeat)
+            self._entrance.heard()
+            if self._standing.heard(heartbeat):
+                # Whoever is writing takes it for what he writes from here on.
+                self._clock.incarnation = self._standing.incarnation
+                self._promises.wake()
+
+    async def _on_report(self, message: Msg) -> None:
+        with contextlib.suppress(InputError):
+            report = protocol.decode(message.data, protocol.Report)
+            # The subject is what NATS lets this peer publish on; the payload must agree with it.
+            if report.region in self._peers and message.subject.split(".")[1] == report.region:
+                self._promises.heard(report, monotonic_s())
+
+
+async def run_api(config: RegionConfig, ready: Callable[[], None]) -> None:
+    """Run one process of the API until cancelled."""
+    if config.aws_api is None:
+        hint = "add a section [aws_api]: where it listens, its TLS files, its NATS user"
+        raise ConfigError("aws_api is missing", hint=hint)
+    client = await connection.connect(config.aws_api.nats, name="api")
+    try:
+        await Server(config, config.aws_api, client).run(ready)
+    finally:
+        await client.close()
