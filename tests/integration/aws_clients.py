@@ -141,6 +141,10 @@ async def send(regions: Regions, sent: Sent, data: Any = None, region: str = HOM
         return Answer(answer.status, error, answer.headers.copy(), await answer.text())
 
 
+#: Until a server in the test's own process takes itself for paused.
+PAUSE_S = 30.0
+
+
 def logged(regions: Regions, request_id: str, region: str = HOME) -> Iterator[dict[str, Any]]:
     """What the log of the API's process says of a request."""
     file = regions.system.settings.state_dir / "logs" / f"{region}-api.log"
@@ -153,7 +157,11 @@ def logged(regions: Regions, request_id: str, region: str = HOME) -> Iterator[di
 async def second_api(
     regions: Regions, place: Listen | None = None, **changes: Any
 ) -> AsyncIterator[tuple[Server, str]]:
-    """Another server of the home region, in the test's own process; where it listens."""
+    """Another server of the home region, in the test's own process; where it listens.
+
+    It takes longer pauses than others: a test has to share its process with it.
+    """
+    changes.setdefault("alone_after_s", PAUSE_S)
     config = msgspec.structs.replace(regions.config(HOME), **changes)
     assert config.aws_api is not None
     place = place or free_place(config.aws_api.listen.host)

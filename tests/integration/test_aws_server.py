@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from aws_clients import (
     LAUNCHER,
+    PAUSE_S,
     Caller,
     Sent,
     a_key,
@@ -454,7 +455,7 @@ async def test_a_process_that_was_paused_reads_nothing_before_it_has_caught_up(
     regions: Regions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with second_api(regions) as (server, _):
-        monkeypatch.setattr(entrance, "monotonic_s", lambda: monotonic_s() + 2.0)
+        monkeypatch.setattr(entrance, "monotonic_s", lambda: monotonic_s() + 2 * PAUSE_S)
         # Nothing has run since it woke: the first request is the first to notice.
         with pytest.raises(Unavailable, match="catching up"):
             await server._may_serve()
