@@ -36,3 +36,13 @@ def test_whatever_is_listed_is_found_behind_a_name_in_order(changes, after):
         before = [name for name in reversed(names) if after is None or name < after]
         assert list(catalogue.after(*path, name=after, descending=True)) == before
         assert catalogue.count(*path) == len(names)
+
+
+@given(st.frozensets(st.text("ab", min_size=1)), st.text("ab"), st.none() | st.text("ab"))
+def test_what_begins_so_is_found_behind_a_name_in_order(keys, prefix, after):
+    catalogue = Catalogue({"thing": listed})
+    for key in keys:
+        catalogue.note(None, item(key, "x"))
+    wanted = [k for k in sorted(keys) if k.startswith(prefix) and (after is None or k > after)]
+    assert list(catalogue.beginning("thing", prefix=prefix, name=after)) == wanted
+    assert list(catalogue.beginning("nothing", prefix=prefix, name=after)) == []

@@ -9,6 +9,7 @@ nothing else, so what is listed of an attachment is for the reader to check agai
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import takewhile
 
 from sortedcontainers import SortedSet
 
@@ -56,3 +57,10 @@ class Catalogue:
         else:
             found = names.irange(minimum=name, inclusive=(name is None, True))
         yield from found
+
+    def beginning(self, *path: str, prefix: str, name: str | None = None) -> Iterator[str]:
+        """The names under a path that begin so and come behind this one, in order."""
+        names = self._names.get(path, SortedSet())
+        is_within = name is not None and name >= prefix
+        found = names.irange(minimum=name if is_within else prefix, inclusive=(not is_within, True))
+        yield from takewhile(lambda each: each.startswith(prefix), found)
