@@ -9,14 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from heapq import merge
+from itertools import groupby
 from typing import Protocol
 
 from isthmus.aws.requests import Call
+from isthmus.aws.service_error import invalid
 from isthmus.core.arns import Naming
 from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
+from isthmus.errors import InputError
 
 #: From the newest version and a writer to the version that is to be; the same one changes nothing.
 Change = Callable[[Item, Writer], Item]
@@ -59,9 +64,34 @@ class Context:
         """What the catalogue has under a path, behind a name."""
         return self.items.catalogue.after(*path, name=after, descending=descending)
 
+    def beginning(self, *path: str, prefix: str, after: str | None) -> Iterator[str]:
+        """What the catalogue has under a path that begins so, behind a name."""
+        return self.items.catalogue.beginning(*path, prefix=prefix, name=after)
+
+    def of_lives(
+        self, head: str, item: Item, *, after: str | None, prefix: str = ""
+    ) -> Iterator[str]:
+        """What is listed under an item by ``core.lives``, behind a name, each once."""
+        lives = (
+            self.beginning(head, item.key, life, prefix=prefix, after=after)
+            for life in sorted(item.lives)
+        )
+        return (name for name, _ in groupby(merge(*lives)))
+
     async def write(self, kind: str, key: str, change: Change) -> Item:
-        """Change an item; what the change raises is raised, and nothing is written then."""
+        """Change an item; what the change raises is raised, and nothing is written then.
+
+        Input that the core refuses is refused as this operation refuses input.
+        """
         writer = Writer(self.clock, self.now_ms)
-        item, revision = await self.items.update(kind, key, lambda item: change(item, writer))
+        try:
+            item, revision = await self.items.update(kind, key, partial(_changed, change, writer))
+        except InputError as error:
+            raise invalid(self.call.operation, str(error)) from None
         self.revision = max(self.revision, revision)
         return item
+
+
+def _changed(change: Change, writer: Writer, item: Item) -> Item | None:
+    wanted = change(item, writer)
+    return None if wanted is item else wanted

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from isthmus.core import register_map
 from isthmus.core.item import Conflict, Item, Write
 from isthmus.core.lattice import Fields, Flag, GrowSet, Live, Register, canonical
 from isthmus.core.stamp import StampClock
@@ -62,11 +63,8 @@ def _members(item: Item, name: str) -> frozenset[str]:
 def put_thing(item: Item, writer: Writer, attributes: Mapping[str, str]) -> Item:
     """Create a thing, or set some of its attributes. An empty value removes one, as on AWS."""
     write = writer.write(item).create()
-    held = item.fields.get("attributes")
-    values = dict(held.values) if isinstance(held, Fields) else {}
-    for name, value in attributes.items():
-        values[name] = Register(write.stamp, write.dot, value or None)
-    return write.put("attributes", Fields(values)).done()
+    changes = {name: value or None for name, value in attributes.items()}
+    return register_map.put(write, item, "attributes", changes).done()
 
 
 def delete(item: Item, writer: Writer) -> Item:
@@ -76,16 +74,7 @@ def delete(item: Item, writer: Writer) -> Item:
 
 def attributes(item: Item) -> dict[str, str]:
     """A thing's attributes in its present life."""
-    held = item.fields.get("attributes")
-    if not isinstance(held, Fields):
-        return {}
-    return {
-        name: register.value
-        for name, register in sorted(held.values.items())
-        if isinstance(register, Register)
-        and item.in_this_life(register)
-        and register.value is not None
-    }
+    return register_map.values(item, "attributes")
 
 
 # Certificates

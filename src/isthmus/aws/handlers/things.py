@@ -1,0 +1,116 @@
+"""Things: create, describe, update, delete, list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from isthmus.aws import paging
+from isthmus.aws.context import Context
+from isthmus.aws.operations import OPERATIONS, Output, Parameters
+from isthmus.aws.paging import Entry
+from isthmus.aws.resources import already, arn, check_version, existing, present, refuse
+from isthmus.core import lives, register_map, registry, things
+from isthmus.core.item import Item
+from isthmus.core.registry import Writer
+from isthmus.core.things import THING
+
+
+@OPERATIONS.handles("CreateThing")
+async def create_thing(context: Context, parameters: Parameters) -> Output:
+    """Of a thing that is there with just this content, say what it is."""
+    item = await context.write(
+        THING, parameters["thingName"], partial(_created, context, parameters)
+    )
+    return {
+        "thingName": item.key,
+        "thingArn": arn(context, item),
+        "thingId": lives.resource_id(item),
+    }
+
+
+def _created(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+    given = parameters.get("attributePayload", {}).get("attributes", {})
+    attributes = register_map.updated({}, given, merge=False)
+    if item.lives:
+        if registry.attributes(item) != attributes:
+            raise already(context, item)
+        return item
+    return things.put(item, writer, attributes)
+
+
+@OPERATIONS.handles("UpdateThing")
+async def update_thing(context: Context, parameters: Parameters) -> Output:
+    await context.write(THING, parameters["thingName"], partial(_updated, context, parameters))
+    return {}
+
+
+def _updated(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+    present(context, item)
+    check_version(item, parameters)
+    payload = parameters.get("attributePayload", {})
+    attributes = None
+    if "attributes" in payload:
+        held, merge = registry.attributes(item), payload.get("merge", False)
+        attributes = register_map.updated(held, payload["attributes"], merge=merge)
+    return things.put(item, writer, attributes)
+
+
+@OPERATIONS.handles("DeleteThing")
+async def delete_thing(context: Context, parameters: Parameters) -> Output:
+    """Of one that is not there, nothing is to be done."""
+    await context.write(THING, parameters["thingName"], partial(_deleted, context, parameters))
+    return {}
+
+
+def _deleted(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+    if not item.lives:
+        return item
+    check_version(item, parameters)
+    return registry.delete(item, writer)
+
+
+@OPERATIONS.handles("DescribeThing")
+def describe_thing(context: Context, parameters: Parameters) -> Output:
+    item = existing(context, THING, parameters["thingName"])
+    return {
+        "defaultClientId": item.key,
+        "thingName": item.key,
+        "thingId": lives.resource_id(item),
+        "thingArn": arn(context, item),
+        "attributes": registry.attributes(item),
+        "version": item.version,
+    }
+
+
+@OPERATIONS.handles("ListThings")
+def list_things(context: Context, parameters: Parameters) -> Output:
+    """All of them by name, or those with an attribute by its value first."""
+    if "attributeValue" in parameters and "attributeName" not in parameters:
+        raise refuse(context, "attributeValue needs an attributeName")
+    return paging.page(context.call, partial(_entries, context, parameters))
+
+
+def _entries(context: Context, parameters: Parameters, after: str | None) -> Iterator[Entry]:
+    for key in _listed(context, parameters, after):
+        item = context.get(THING, key.rpartition(things.END)[2])
+        yield Entry(key, _attributes_of(context, item))
+
+
+def _listed(context: Context, parameters: Parameters, after: str | None) -> Iterator[str]:
+    name, value = parameters.get("attributeName"), parameters.get("attributeValue")
+    if name is None:
+        return context.listed(things.LISTED, after=after)
+    is_whole = value is not None and not parameters.get("usePrefixAttributeValue")
+    prefix = f"{value or ''}{things.END if is_whole else ''}"
+    return context.beginning(things.LISTED_BY_ATTRIBUTE, name, prefix=prefix, after=after)
+
+
+def _attributes_of(context: Context, item: Item) -> dict[str, Any]:
+    return {
+        "thingName": item.key,
+        "thingArn": arn(context, item),
+        "attributes": registry.attributes(item),
+        "version": item.version,
+    }

@@ -1,0 +1,96 @@
+"""What a request names, and what is answered where it is not there or not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from isthmus.aws.context import Context
+from isthmus.aws.operations import Parameters
+from isthmus.aws.service_error import ServiceError, invalid
+from isthmus.core import lives, registry
+from isthmus.core.item import Item
+from isthmus.errors import InputError
+
+#: What an ARN calls an item of each kind, and a message.
+ARN_KINDS = {
+    registry.THING: "thing",
+    registry.CERTIFICATE: "cert",
+}
+NAMES = {"thing": "Thing", "cert": "Certificate"}
+
+
+def arn(context: Context, item: Item) -> str:
+    return context.naming.arn(ARN_KINDS[item.kind], item.key)
+
+
+def called(item: Item) -> str:
+    """As a message calls it."""
+    return f"{NAMES[ARN_KINDS[item.kind]]} {item.key}"
+
+
+def refuse(context: Context, message: str) -> ServiceError:
+    """What this operation answers to what cannot be done."""
+    return invalid(context.call.operation, message)
+
+
+def present(context: Context, item: Item) -> Item:
+    """The item itself; raises ServiceError where it is none, or none any more."""
+    if not item.lives:
+        declared = {shape.name for shape in context.call.operation.error_shapes}
+        message = f"{called(item)} does not exist"
+        if "ResourceNotFoundException" not in declared:
+            raise refuse(context, message)
+        raise ServiceError("ResourceNotFoundException", message)
+    return item
+
+
+def existing(context: Context, kind: str, key: str) -> Item:
+    """The item of this key; raises ServiceError where there is none."""
+    return present(context, context.get(kind, key))
+
+
+def already(context: Context, item: Item) -> ServiceError:
+    """What is to be created is there, and is something else."""
+    message = f"{called(item)} already exists in this account with other properties"
+    members = {"resourceId": lives.resource_id(item), "resourceArn": arn(context, item)}
+    return ServiceError("ResourceAlreadyExistsException", message, members)
+
+
+def check_version(item: Item, parameters: Parameters) -> None:
+    """Raise ServiceError where a client expects another version than there is."""
+    expected = parameters.get("expectedVersion")
+    if expected is not None and expected != item.version:
+        thing = NAMES[ARN_KINDS[item.kind]].lower()
+        message = f"The version for {thing} {item.key} does not match the expected version."
+        raise ServiceError("VersionConflictException", message)
+
+
+def named_by_arn(context: Context, kind: str, text: str) -> str:
+    """The key of the item of a kind that an ARN names."""
+    try:
+        found, name = context.naming.read(text)
+    except InputError as error:
+        raise refuse(context, str(error)) from None
+    if found != ARN_KINDS[kind]:
+        raise refuse(context, f"{text!r} is the ARN of a {found}, not of a {ARN_KINDS[kind]}")
+    return name
+
+
+def named(context: Context, kind: str, parameters: Mapping[str, Any], member: str) -> str:
+    """The key of an item that is given by ``<member>Name``, ``<member>Arn`` or both."""
+    name, text = parameters.get(f"{member}Name"), parameters.get(f"{member}Arn")
+    if name is None and text is None:
+        message = (
+            f"Both {member}Arn and {member}Name are empty. Need to specify at least one of them"
+        )
+        raise refuse(context, message)
+    of_arn = None if text is None else named_by_arn(context, kind, text)
+    if name is not None and of_arn is not None and name != of_arn:
+        raise refuse(context, f"{member}Arn does not match specified {member}Name in request")
+    return str(of_arn if name is None else name)
+
+
+def moment(ms: int) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
