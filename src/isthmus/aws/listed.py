@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isthmus.core import things
+from isthmus.core import thing_types, things
 from isthmus.core.catalogue import Listed
 
 #: By kind. The paths are those that the handlers read.
 LISTED: Mapping[str, Listed] = {
     things.THING: things.listed,
+    thing_types.THING_TYPE: thing_types.listed,
 }

@@ -11,14 +11,16 @@ from isthmus.aws.operations import Parameters
 from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
 from isthmus.core.item import Item
+from isthmus.core.thing_types import THING_TYPE
 from isthmus.errors import InputError
 
 #: What an ARN calls an item of each kind, and a message.
 ARN_KINDS = {
     registry.THING: "thing",
     registry.CERTIFICATE: "cert",
+    THING_TYPE: "thingtype",
 }
-NAMES = {"thing": "Thing", "cert": "Certificate"}
+NAMES = {"thing": "Thing", "cert": "Certificate", "thingtype": "Thing type"}
 
 
 def arn(context: Context, item: Item) -> str:

@@ -52,8 +52,9 @@ class Reference(NamedTuple):
     lives: frozenset[Dot]
 
     def holds_for(self, target: Item) -> bool:
-        """Whether the other one still lives a life that was meant."""
-        return bool(self.lives & target.lives)
+        """Whether this is the one that was meant, and it still lives a life that was."""
+        # Writes are counted for each item: the dots of two items may well be the same.
+        return self.name == target.key and bool(self.lives & target.lives)
 
 
 def refer(target: Item) -> list[Any]:

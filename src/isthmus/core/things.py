@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from isthmus.core import lives, register_map, registry
+from isthmus.core import lives, registry, resource
 from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lives import Reference
@@ -16,12 +16,13 @@ from isthmus.core.registry import Writer
 from isthmus.errors import InputError
 
 THING = registry.THING
+#: The map of its attributes.
+ATTRIBUTES = "attributes"
 #: Registers that refer to another item.
 TYPE, BILLING_GROUP = "type", "billing_group"
-#: AWS's.
+#: AWS's. So many of the longest have less than the 47 kilobytes that AWS allows besides.
 ATTRIBUTES_MAX = 50
 ATTRIBUTES_WITHOUT_TYPE_MAX = 3
-ATTRIBUTES_MAX_BYTES = 47 * 1024
 
 #: Paths that things are listed under: all of them, those with an attribute, and, each followed by
 #: name and life, those of a type and of a billing group.
@@ -43,41 +44,29 @@ def put(
     What is not given stays. The same item where all is so already. Raises InputError where there
     would be more attributes than may be; what was stored some other way may shrink.
     """
-    held = registry.attributes(item)
-    wanted = held if attributes is None else dict(attributes)
     references = {
-        field: target
+        field: lives.refer(target) if target else None
         for field, target in (refers_to or {}).items()
         if not _is_so(reference(item, field), target)
     }
-    changes = register_map.changes(held, wanted)
-    if item.lives and not changes and not references:
-        return item
-    had_type = item.register(TYPE) is not None
-    has_type = bool(references[TYPE]) if TYPE in references else had_type
-    if has_type < had_type or len(wanted) > len(held) or _size(wanted) > _size(held):
-        _check(wanted, ATTRIBUTES_MAX if has_type else ATTRIBUTES_WITHOUT_TYPE_MAX)
-    write = writer.write(item, *(each for each in references.values() if each)).create()
-    register_map.put(write, item, "attributes", changes)
-    for field, target in references.items():
-        write.set(field, lives.refer(target) if target else None)
-    return write.done()
+    if attributes is not None or TYPE in references:
+        _check(item, attributes, has_type=bool(references.get(TYPE, item.register(TYPE))))
+    maps = {} if attributes is None else {ATTRIBUTES: attributes}
+    return resource.put(item, writer, references, maps, filter(None, (refers_to or {}).values()))
 
 
 def _is_so(held: Reference | None, target: Item | None) -> bool:
     return held is None if target is None else held is not None and held.holds_for(target)
 
 
-def _size(attributes: Mapping[str, str]) -> int:
-    return sum(len(name.encode()) + len(value.encode()) for name, value in attributes.items())
-
-
-def _check(attributes: Mapping[str, str], most: int) -> None:
-    if len(attributes) > most:
-        hint = "" if most == ATTRIBUTES_MAX else ", as a thing without a type may have"
-        raise InputError(f"{len(attributes)} attributes are more than {most}{hint}")
-    if _size(attributes) > ATTRIBUTES_MAX_BYTES:
-        raise InputError(f"The attributes have more than {ATTRIBUTES_MAX_BYTES} bytes")
+def _check(item: Item, attributes: Mapping[str, str] | None, *, has_type: bool) -> None:
+    held = registry.attributes(item)
+    wanted = held if attributes is None else attributes
+    most = ATTRIBUTES_MAX if has_type else ATTRIBUTES_WITHOUT_TYPE_MAX
+    loses_type = item.register(TYPE) is not None and not has_type
+    if len(wanted) > most and (loses_type or len(wanted) > len(held)):
+        hint = "" if has_type else ", as a thing without a type may have"
+        raise InputError(f"{len(wanted)} attributes are more than {most}{hint}")
 
 
 def reference(item: Item, field: str) -> Reference | None:

@@ -11,10 +11,11 @@ from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
 from isthmus.aws.resources import already, arn, check_version, existing, present, refuse
-from isthmus.core import lives, register_map, registry, things
+from isthmus.core import lives, register_map, registry, thing_types, things
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
-from isthmus.core.things import THING
+from isthmus.core.thing_types import THING_TYPE
+from isthmus.core.things import THING, TYPE
 
 
 @OPERATIONS.handles("CreateThing")
@@ -33,11 +34,19 @@ async def create_thing(context: Context, parameters: Parameters) -> Output:
 def _created(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
     given = parameters.get("attributePayload", {}).get("attributes", {})
     attributes = register_map.updated({}, given, merge=False)
+    type_name = parameters.get("thingTypeName")
     if item.lives:
-        if registry.attributes(item) != attributes:
+        if registry.attributes(item) != attributes or _type_name(context, item) != type_name:
             raise already(context, item)
         return item
-    return things.put(item, writer, attributes)
+    refers_to: dict[str, Item | None] = {}
+    if type_name is not None:
+        refers_to[TYPE] = wanted = existing(context, THING_TYPE, type_name)
+        if thing_types.deprecated_ms(wanted) is not None:
+            # As AWS spells it.
+            message = f"Can not create new thing with depreated thing type:{type_name}"
+            raise refuse(context, message)
+    return things.put(item, writer, attributes, refers_to)
 
 
 @OPERATIONS.handles("UpdateThing")
@@ -54,7 +63,28 @@ def _updated(context: Context, parameters: Parameters, item: Item, writer: Write
     if "attributes" in payload:
         held, merge = registry.attributes(item), payload.get("merge", False)
         attributes = register_map.updated(held, payload["attributes"], merge=merge)
-    return things.put(item, writer, attributes)
+    return things.put(item, writer, attributes, _new_type(context, parameters, item))
+
+
+def _new_type(context: Context, parameters: Parameters, item: Item) -> dict[str, Item | None]:
+    """What an update says of the type; a thing keeps one that was deprecated since."""
+    name = parameters.get("thingTypeName")
+    if parameters.get("removeThingType"):
+        if name is not None:
+            raise refuse(context, "removeThingType and thingTypeName exclude each other")
+        return {TYPE: None}
+    if name is None:
+        return {}
+    wanted = existing(context, THING_TYPE, name)
+    if thing_types.deprecated_ms(wanted) is not None and _type_name(context, item) != name:
+        raise refuse(context, f"Can not update a thing to use deprecated thing type: {name}")
+    return {TYPE: wanted}
+
+
+def _type_name(context: Context, item: Item) -> str | None:
+    """The name of a thing's type; None where it has none, or none that lives."""
+    held = things.reference(item, TYPE)
+    return held.name if held and held.holds_for(context.get(THING_TYPE, held.name)) else None
 
 
 @OPERATIONS.handles("DeleteThing")
@@ -79,6 +109,7 @@ def describe_thing(context: Context, parameters: Parameters) -> Output:
         "thingName": item.key,
         "thingId": lives.resource_id(item),
         "thingArn": arn(context, item),
+        "thingTypeName": _type_name(context, item),
         "attributes": registry.attributes(item),
         "version": item.version,
     }
@@ -93,13 +124,18 @@ def list_things(context: Context, parameters: Parameters) -> Output:
 
 
 def _entries(context: Context, parameters: Parameters, after: str | None) -> Iterator[Entry]:
+    type_name = parameters.get("thingTypeName")
     for key in _listed(context, parameters, after):
         item = context.get(THING, key.rpartition(things.END)[2])
-        yield Entry(key, _attributes_of(context, item))
+        if type_name is None or _type_name(context, item) == type_name:
+            yield Entry(key, _attributes_of(context, item))
 
 
 def _listed(context: Context, parameters: Parameters, after: str | None) -> Iterator[str]:
     name, value = parameters.get("attributeName"), parameters.get("attributeValue")
+    if name is None and "thingTypeName" in parameters:
+        wanted = context.get(THING_TYPE, parameters["thingTypeName"])
+        return context.of_lives(things.LISTED_BY[TYPE], wanted, after=after)
     if name is None:
         return context.listed(things.LISTED, after=after)
     is_whole = value is not None and not parameters.get("usePrefixAttributeValue")
@@ -111,6 +147,7 @@ def _attributes_of(context: Context, item: Item) -> dict[str, Any]:
     return {
         "thingName": item.key,
         "thingArn": arn(context, item),
+        "thingTypeName": _type_name(context, item),
         "attributes": registry.attributes(item),
         "version": item.version,
     }

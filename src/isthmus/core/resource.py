@@ -1,0 +1,53 @@
+"""Resources: registers and maps of them, of which only what changes is written.
+
+A request that finds everything as it wants it is answered from what is there: sent again after a
+failover it makes no version, and discards nothing that was written elsewhere meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from isthmus.core import register_map
+from isthmus.core.item import Item
+from isthmus.core.registry import Writer
+
+#: The map of a resource's tags.
+TAGS = "tags"
+#: AWS's.
+TAGS_MAX = 50
+
+
+def put(
+    item: Item,
+    writer: Writer,
+    registers: Mapping[str, Any],
+    maps: Mapping[str, Mapping[str, str]],
+    refers_to: Iterable[Item] = (),
+) -> Item:
+    """Create a resource, or have it be so: these registers, and in each map exactly these names.
+
+    What is not given stays. The same item where all is so already.
+    """
+    values = {name: value for name, value in registers.items() if item.register(name) != value}
+    changes = {
+        field: register_map.changes(register_map.values(item, field), wanted)
+        for field, wanted in maps.items()
+    }
+    if item.lives and not values and not any(changes.values()):
+        return item
+    write = writer.write(item, *refers_to).create()
+    for name, value in values.items():
+        write.set(name, value)
+    for field, changed in changes.items():
+        if changed:
+            register_map.put(write, item, field, changed)
+    return write.done()
+
+
+def says(item: Item, registers: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether a resource is just so, where these are all the registers and maps it may have."""
+    return all(item.register(name) == value for name, value in registers.items()) and all(
+        register_map.values(item, field) == wanted for field, wanted in maps.items()
+    )
