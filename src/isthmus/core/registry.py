@@ -155,21 +155,19 @@ def attachment_key(target: str, principal: str) -> str:
     return f"{target}:{principal}"
 
 
-def attach(item: Item, writer: Writer, target: Item, principal: Item) -> Item:
+def attach(
+    item: Item, writer: Writer, target: Item, principal: Item, *, exclusive: bool = False
+) -> Item:
     """Attach, naming the lives of both ends and the detaches that were known."""
     write = writer.write(item, target, principal).create()
-    return (
-        write.kill("attaches")
-        .add(
-            "attaches",
-            {
-                "target": [target.kind, target.key, sorted(target.lives)],
-                "principal": [principal.kind, principal.key, sorted(principal.lives)],
-                "saw": sorted(_members(item, "detaches")),
-            },
-        )
-        .done()
-    )
+    entry: dict[str, Any] = {
+        "target": [target.kind, target.key, sorted(target.lives)],
+        "principal": [principal.kind, principal.key, sorted(principal.lives)],
+        "saw": sorted(_members(item, "detaches")),
+    }
+    if exclusive:
+        entry["exclusive"] = True
+    return write.kill("attaches").add("attaches", entry).done()
 
 
 def detach(item: Item, writer: Writer) -> Item:
@@ -187,9 +185,12 @@ class Attach:
     target_kind: str
     target_key: str
     target_lives: frozenset[str]
+    principal_kind: str
     principal_key: str
     principal_lives: frozenset[str]
     contested: bool
+    #: Whether the principal was to be attached to nothing else.
+    exclusive: bool
 
     def holds_for(self, target: Item | None, principal: Item | None) -> bool:
         """Whether both ends still live the life that was attached."""
@@ -212,14 +213,16 @@ def attaches(item: Item) -> list[Attach]:
 
 def _attach(entry: Mapping[str, Any], detaches: frozenset[str]) -> Attach:
     target_kind, target_key, target_lives = entry["target"]
-    _, principal_key, principal_lives = entry["principal"]
+    principal_kind, principal_key, principal_lives = entry["principal"]
     return Attach(
         target_kind,
         target_key,
         frozenset(target_lives),
+        principal_kind,
         principal_key,
         frozenset(principal_lives),
         contested=bool(detaches - set(entry["saw"])),
+        exclusive=entry.get("exclusive") is True,
     )
 
 

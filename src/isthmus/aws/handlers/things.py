@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from isthmus.aws import paging
+from isthmus.aws import attached, paging
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
@@ -98,6 +98,9 @@ def _deleted(context: Context, parameters: Parameters, item: Item, writer: Write
     if not item.lives:
         return item
     check_version(item, parameters)
+    if any(attached.principals(context, item)):
+        message = f"Cannot delete. Thing {item.key} is still attached to one or more principals"
+        raise refuse(context, message)
     return registry.delete(item, writer)
 
 
