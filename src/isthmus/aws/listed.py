@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isthmus.core import attachments, registry, thing_types, things
+from isthmus.core import attachments, memberships, registry, thing_groups, thing_types, things
 from isthmus.core.catalogue import Listed
 
 #: By kind. The paths are those that the handlers read.
 LISTED: Mapping[str, Listed] = {
     registry.ATTACHMENT: attachments.listed,
+    memberships.MEMBERSHIPS: memberships.listed,
+    thing_groups.THING_GROUP: thing_groups.listed,
     things.THING: things.listed,
     thing_types.THING_TYPE: thing_types.listed,
 }

@@ -11,6 +11,7 @@ from isthmus.aws.operations import Parameters
 from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
 from isthmus.core.item import Item
+from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.errors import InputError
 
@@ -18,9 +19,15 @@ from isthmus.errors import InputError
 ARN_KINDS = {
     registry.THING: "thing",
     registry.CERTIFICATE: "cert",
+    THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
-NAMES = {"thing": "Thing", "cert": "Certificate", "thingtype": "Thing type"}
+NAMES = {
+    "thing": "Thing",
+    "cert": "Certificate",
+    "thinggroup": "Thing group",
+    "thingtype": "Thing type",
+}
 
 
 def arn(context: Context, item: Item) -> str:
@@ -55,7 +62,7 @@ def existing(context: Context, kind: str, key: str) -> Item:
 
 def already(context: Context, item: Item) -> ServiceError:
     """What is to be created is there, and is something else."""
-    message = f"{called(item)} already exists in this account with other properties"
+    message = f"{called(item)} already exists in current account with different properties"
     members = {"resourceId": lives.resource_id(item), "resourceArn": arn(context, item)}
     return ServiceError("ResourceAlreadyExistsException", message, members)
 

@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from isthmus.core import register_map
-from isthmus.core.item import Item
+from isthmus.core.item import Item, Write
 from isthmus.core.registry import Writer
 
-#: The map of a resource's tags.
-TAGS = "tags"
+#: Maps that resources have.
+ATTRIBUTES, TAGS = "attributes", "tags"
 #: AWS's.
 TAGS_MAX = 50
 
@@ -37,13 +37,22 @@ def put(
     }
     if item.lives and not values and not any(changes.values()):
         return item
-    write = writer.write(item, *refers_to).create()
-    for name, value in values.items():
+    return fill(writer.write(item, *refers_to).create(), item, values, changes).done()
+
+
+def fill(
+    write: Write,
+    item: Item,
+    registers: Mapping[str, Any],
+    maps: Mapping[str, Mapping[str, str | None]],
+) -> Write:
+    """Have a write set these, whatever is there."""
+    for name, value in registers.items():
         write.set(name, value)
-    for field, changed in changes.items():
-        if changed:
-            register_map.put(write, item, field, changed)
-    return write.done()
+    for field, changes in maps.items():
+        if changes:
+            register_map.put(write, item, field, changes)
+    return write
 
 
 def says(item: Item, registers: Mapping[str, Any], maps: Mapping[str, Mapping[str, str]]) -> bool:

@@ -13,11 +13,10 @@ from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
+from isthmus.core.resource import ATTRIBUTES
 from isthmus.errors import InputError
 
 THING = registry.THING
-#: The map of its attributes.
-ATTRIBUTES = "attributes"
 #: Registers that refer to another item.
 TYPE, BILLING_GROUP = "type", "billing_group"
 #: AWS's. So many of the longest have less than the 47 kilobytes that AWS allows besides.

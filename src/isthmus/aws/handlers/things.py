@@ -11,8 +11,9 @@ from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
 from isthmus.aws.resources import already, arn, check_version, existing, present, refuse
-from isthmus.core import lives, register_map, registry, thing_types, things
+from isthmus.core import lives, memberships, register_map, registry, thing_types, things
 from isthmus.core.item import Item
+from isthmus.core.memberships import MEMBERSHIPS
 from isthmus.core.registry import Writer
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.core.things import THING, TYPE
@@ -90,7 +91,14 @@ def _type_name(context: Context, item: Item) -> str | None:
 @OPERATIONS.handles("DeleteThing")
 async def delete_thing(context: Context, parameters: Parameters) -> Output:
     """Of one that is not there, nothing is to be done."""
-    await context.write(THING, parameters["thingName"], partial(_deleted, context, parameters))
+    name = parameters["thingName"]
+    await context.write(THING, name, partial(_deleted, context, parameters))
+
+    def left(item: Item, writer: Writer) -> Item:
+        # By now somebody may have created it again.
+        return memberships.left(item, writer, context.get(THING, name))
+
+    await context.write(MEMBERSHIPS, name, left)
     return {}
 
 
