@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from isthmus.core import attachments, memberships, registry, thing_groups, thing_types, things
+from isthmus.core import (
+    attachments,
+    billing_groups,
+    memberships,
+    registry,
+    thing_groups,
+    thing_types,
+    things,
+)
 from isthmus.core.catalogue import Listed
 
 #: By kind. The paths are those that the handlers read.
 LISTED: Mapping[str, Listed] = {
     registry.ATTACHMENT: attachments.listed,
+    billing_groups.BILLING_GROUP: billing_groups.listed,
     memberships.MEMBERSHIPS: memberships.listed,
     thing_groups.THING_GROUP: thing_groups.listed,
     things.THING: things.listed,

@@ -10,6 +10,7 @@ from isthmus.aws.context import Context
 from isthmus.aws.operations import Parameters
 from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
+from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.item import Item
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
@@ -17,12 +18,14 @@ from isthmus.errors import InputError
 
 #: What an ARN calls an item of each kind, and a message.
 ARN_KINDS = {
+    BILLING_GROUP: "billinggroup",
     registry.THING: "thing",
     registry.CERTIFICATE: "cert",
     THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
 NAMES = {
+    "billinggroup": "Billing group",
     "thing": "Thing",
     "cert": "Certificate",
     "thinggroup": "Thing group",

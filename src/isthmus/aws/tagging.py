@@ -1,9 +1,6 @@
-"""Tags as requests and answers have them."""
+"""Tags as requests give them."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping
-from typing import Any
 
 from isthmus.aws.context import Context
 from isthmus.aws.resources import refuse
@@ -33,8 +30,3 @@ def too_many(context: Context) -> ServiceError:
     if "LimitExceededException" in declared:
         return ServiceError("LimitExceededException", message)
     return refuse(context, message)
-
-
-def shown(tags: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Tags as an answer has them."""
-    return [{"Key": key, "Value": value} for key, value in tags.items()]
