@@ -1,0 +1,71 @@
+"""Whatever the models allow is answered, and never by a fault of ours."""
+
+from __future__ import annotations
+
+import pytest
+from aws_inputs import request_of, valid
+from aws_region import AwsRegion
+from botocore.parsers import create_parser
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.aws import models
+from isthmus.aws.handlers import OPERATIONS
+from isthmus.core import registry
+from isthmus.core.registry import CERTIFICATE, Writer
+
+IOT = models.service("iot")
+HANDLED = [each.operation for each in OPERATIONS.listed() if each[::2] == ("iot", True)]
+ARN = "arn:aws:iot:eu-west-1:123456789012"
+#: Of things that are there, so that not every name leads nowhere.
+PRESENT = {
+    "thingName": "a",
+    "thingTypeName": "a",
+    "thingGroupName": "a",
+    "billingGroupName": "a",
+    "parentGroupName": "a",
+    "parentGroup": "a",
+    "thingArn": f"{ARN}:thing/a",
+    "thingGroupArn": f"{ARN}:thinggroup/a",
+    "billingGroupArn": f"{ARN}:billinggroup/a",
+    "resourceArn": f"{ARN}:thinggroup/a",
+    "principal": f"{ARN}:cert/{'c' * 64}",
+    "expectedVersion": 1,
+}
+
+
+def region():
+    """One with one of each."""
+    made = AwsRegion()
+    for operation, member in (
+        ("CreateThing", "thingName"),
+        ("CreateThingType", "thingTypeName"),
+        ("CreateThingGroup", "thingGroupName"),
+        ("CreateBillingGroup", "billingGroupName"),
+    ):
+        answer(made, operation, {member: "a"})
+    writer = Writer(made.clock, 1)
+    item = made.store.get(CERTIFICATE, "c" * 64)
+    made.store.apply(registry.register_certificate(item, writer, "pem", active=True), 1)
+    return made
+
+
+def answer(made, name, parameters):
+    return made.answer("iot", request_of(IOT.operations[name], parameters))
+
+
+@pytest.mark.parametrize("name", HANDLED)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_valid_input_is_answered_as_botocore_can_read(name, data):
+    operation = IOT.operations[name]
+    drawn = data.draw(valid(operation.input_shape))
+    there = data.draw(st.sets(st.sampled_from(sorted(PRESENT))))
+    drawn |= {k: PRESENT[k] for k in there if k in operation.input_shape.members}
+    response = answer(region(), name, drawn)
+    assert response.status < 500
+    parsed = create_parser("rest-json").parse(
+        {"status_code": response.status, "headers": response.headers, "body": response.body},
+        operation.output_shape,
+    )
+    assert ("Error" in parsed) == (response.status != 200)
