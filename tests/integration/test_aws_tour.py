@@ -1,0 +1,111 @@
+"""boto3 and the AWS CLI, as they are, call every operation that is there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import boto3
+import botocore.exceptions
+import pytest
+import pytest_asyncio
+from aws_tour import SERVICE, Seen, Step, tour
+from awscli.clidriver import create_clidriver
+from botocore import xform_name
+from regions import HOME, OTHER, Regions, two_regions
+
+from isthmus.aws import handlers
+from isthmus.local import aws_profile
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+#: Calls an operation; gives its output, or raises the name of its error.
+Call = Callable[[str, dict[str, Any]], dict[str, Any]]
+
+
+class Refused(Exception):
+    """An operation ended in the error of this name."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
+    async with two_regions(tmp_path_factory.mktemp("regions")) as started:
+        await aws_profile.write_profiles(started.system, started.operator)
+        yield started
+
+
+@pytest.fixture
+def profile(regions: Regions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """The profile of a region: all that `isthmus up` gives to its users."""
+    files = {
+        "AWS_CONFIG_FILE": aws_profile.config_file(regions.system),
+        "AWS_SHARED_CREDENTIALS_FILE": aws_profile.credentials_file(regions.system),
+    }
+    # Of both it is the variable that counts.
+    monkeypatch.delenv("AWS_CA_BUNDLE", raising=False)
+    for name, file in files.items():
+        monkeypatch.setenv(name, str(file))
+    return aws_profile.profile
+
+
+def by_boto3(profile: str) -> Call:
+    client = boto3.session.Session(profile_name=profile).client(SERVICE)
+
+    def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            output: dict[str, Any] = getattr(client, xform_name(operation))(**parameters)
+        except botocore.exceptions.ClientError as error:
+            raise Refused(error.response["Error"]["Code"]) from None
+        return output
+
+    return call
+
+
+def by_the_cli(profile: str) -> Call:
+    """The command's own code, in this process: it takes a second to start."""
+
+    def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        command = [SERVICE, xform_name(operation, "-"), "--profile", profile, "--output", "json"]
+        said, told = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
+            code = create_clidriver().main([*command, "--cli-input-json", json.dumps(parameters)])
+        if code:
+            error = told.getvalue()
+            assert "An error occurred (" in error, error
+            raise Refused(error.partition("(")[2].partition(")")[0])
+        return json.loads(said.getvalue() or "{}")
+
+    return call
+
+
+async def take(call: Call, step: Step, seen: Seen) -> None:
+    """Take a step, which ends as it says."""
+    called = asyncio.to_thread(call, step.operation, step.parameters(seen))
+    if step.error:
+        with pytest.raises(Refused, match=step.error):
+            await called
+    else:
+        seen[step.operation] = await called
+
+
+async def test_the_tour_has_every_operation_that_is_there() -> None:
+    there = {each.operation for each in handlers.OPERATIONS.listed() if each.is_there}
+    assert {step.operation for step in tour("lamp")} == there
+
+
+@pytest.mark.parametrize(("client", "region"), [(by_boto3, HOME), (by_the_cli, OTHER)])
+async def test_a_client_goes_through_all_operations(
+    regions: Regions,
+    profile: Callable[[str], str],
+    client: Callable[[str], Call],
+    region: str,
+) -> None:
+    await regions.who_may("toured", "iot:*")
+    certificate = f"cert/{regions.identity('toured').certificate_id}"
+    arn = f"arn:aws:iot:{region}:{regions.config(region).account_id}:{certificate}"
+    call, seen = client(profile(region)), {"certificateArn": arn}
+    for step in tour(f"tour-{region}"):
+        await take(call, step, seen)
