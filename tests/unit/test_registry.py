@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.core import registry
+from isthmus.core import policies, registry
 from isthmus.core.item import Item, Write, conflicts, join
 from isthmus.core.registry import CertificateStatus, Writer
 from isthmus.core.stamp import StampClock
@@ -101,6 +101,20 @@ def attached(seen: frozenset[Done], at: tuple[str, str]) -> list[tuple[Done, boo
     ]
 
 
+def defaults(seen: frozenset[Done]) -> list[int]:
+    """What was chosen in a life that goes on, and by nobody who has seen that in another way."""
+    puts = [each for each in seen if each.what == "put-policy"]
+    alive = lives(seen, POLICY)
+    return sorted(
+        {
+            each.value
+            for each in puts
+            if not any(each in put.seen for put in puts)
+            and (lives(each.seen, POLICY) or frozenset({each})) & alive
+        }
+    )
+
+
 @dataclass
 class World:
     items: dict[str, dict[tuple[str, str], Item]] = field(
@@ -147,9 +161,7 @@ class World:
         assert registry.certificate_status(held[CERTIFICATE]) is status(seen)
         for at in (CERTIFICATE, POLICY, THING):
             assert len(held[at].lives) == len(lives(seen, at))
-        puts = [each for each in seen if each.what == "put-policy"]
-        standing = {each.value for each in puts if not any(each in put.seen for put in puts)}
-        assert registry.default_versions(held[POLICY]) == [f"p:{n}" for n in sorted(standing)]
+        assert policies.default_versions(held[POLICY]) == [f"p:{n}" for n in defaults(seen)]
         for at, target in ((POLICY_AT, POLICY), (THING_AT, THING)):
             expected = sorted(
                 (
@@ -180,7 +192,7 @@ def _written(
         case "revoke":
             return registry.revoke(item, writer)
         case "put-policy":
-            return registry.put_policy(item, writer, f"p:{value}")
+            return policies.put(item, writer, f"p:{value}")
         case "put-thing":
             return registry.put_thing(item, writer, {"n": str(value)})
         case "attach-policy" | "attach-thing":
@@ -268,18 +280,18 @@ def test_a_certificate_registered_again_is_not_active_because_of_an_earlier_life
 def test_a_policy_created_again_inherits_no_attachment():
     eu, _ = writers()
     certificate = registry.register_certificate(empty(), eu, "pem", active=True)
-    policy = registry.put_policy(empty(registry.POLICY), eu, "k:1")
+    policy = policies.put(empty(registry.POLICY), eu, "k:1")
     (attach,) = registry.attaches(
         registry.attach(empty(registry.ATTACHMENT), eu, policy, certificate)
     )
-    again = registry.put_policy(registry.delete(policy, eu), eu, "k:2")
+    again = policies.put(registry.delete(policy, eu), eu, "k:2")
     assert attach.holds_for(policy, certificate)
     assert not attach.holds_for(again, certificate)
     assert not attach.holds_for(policy, registry.delete(certificate, eu))
     assert not attach.holds_for(None, certificate)
     # A concurrent creation of the same policy is no other life: nobody loses rights by it.
     _, us = writers()
-    twin = registry.put_policy(empty(registry.POLICY), us, "k:1")
+    twin = policies.put(empty(registry.POLICY), us, "k:1")
     assert attach.holds_for(join(policy, twin), certificate)
 
 
@@ -301,19 +313,19 @@ def test_attributes_are_those_of_the_present_life_and_empty_ones_are_gone():
 
 def test_a_default_takes_the_place_of_those_that_were_known():
     eu, us = writers()
-    first = registry.put_policy(empty(registry.POLICY), eu, "k:1")
-    here, there = registry.put_policy(first, eu, "k:2"), registry.put_policy(first, us, "k:3")
-    assert registry.default_versions(here) == ["k:2"]
+    first = policies.put(empty(registry.POLICY), eu, "k:1")
+    here, there = policies.put(first, eu, "k:2"), policies.put(first, us, "k:3")
+    assert policies.default_versions(here) == ["k:2"]
     both = join(here, there)
-    assert registry.default_versions(both) == ["k:2", "k:3"]
-    assert registry.default_versions(registry.put_policy(both, eu, "k:4")) == ["k:4"]
+    assert policies.default_versions(both) == ["k:2", "k:3"]
+    assert policies.default_versions(policies.put(both, eu, "k:4")) == ["k:4"]
 
 
 def test_a_policy_version_is_written_once():
     eu, us = writers()
-    item = registry.put_policy_version(empty(registry.POLICY_VERSION), eu, "{}")
-    assert registry.put_policy_version(item, us, "{}") is item
-    one, other = registry.version_key("p", 2, "{}"), registry.version_key("p", 2, "{ }")
+    item = policies.put_version(empty(registry.POLICY_VERSION), eu, "{}")
+    assert policies.put_version(item, us, "{}") is item
+    one, other = policies.version_key("p", 2, "{}"), policies.version_key("p", 2, "{ }")
     assert one != other
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.core import registry
+from isthmus.core import policies, registry
 from isthmus.core.item import Item, Write, join
 from isthmus.core.registry import CertificateStatus, Writer
 from isthmus.core.stamp import StampClock
@@ -51,7 +51,7 @@ class Region:
         certificate = self.get(registry.CERTIFICATE, principal)
         kind = registry.THING if what.endswith("thing") else registry.POLICY
         target = self.get(kind, (THINGS if kind == registry.THING else POLICIES)[other])
-        version = registry.version_key(target.key, 1, f"document-{one}")
+        version = policies.version_key(target.key, 1, f"document-{one}")
         key = registry.attachment_key(f"{kind}:{target.key}", principal)
         attachment = self.get(registry.ATTACHMENT, key)
         match what:
@@ -66,10 +66,10 @@ class Region:
             case "delete-certificate":
                 self.put(registry.delete(certificate, self.writer))
             case "put-policy":
-                self.put(registry.put_policy(target, self.writer, version))
+                self.put(policies.put(target, self.writer, version))
             case "version":
                 item = self.get(registry.POLICY_VERSION, version)
-                self.put(registry.put_policy_version(item, self.writer, f"document-{one}"))
+                self.put(policies.put_version(item, self.writer, f"document-{one}"))
             case "put-thing":
                 self.put(registry.put_thing(target, self.writer, {"n": str(one)}))
             case "delete-policy" | "delete-thing":
@@ -205,8 +205,8 @@ def test_a_version_that_is_not_here_yet_reads_as_nothing_and_not_as_absent():
 def test_all_defaults_that_were_set_at_once_count():
     made = complete()
     policy = made.get(registry.POLICY, "p")
-    there = registry.put_policy(policy, made.elsewhere, registry.version_key("p", 1, "document-1"))
-    here = registry.put_policy(policy, made.writer, registry.version_key("p", 1, "document-0"))
+    there = policies.put(policy, made.elsewhere, policies.version_key("p", 1, "document-1"))
+    here = policies.put(policy, made.writer, policies.version_key("p", 1, "document-0"))
     made.put(join(here, there))
     made.step("version", 1, 0)
     (found,) = fed(made.log).policies(PRINCIPALS[0])

@@ -19,8 +19,8 @@ from typing import Annotated, Any
 import msgspec
 
 from isthmus.core import lattice
-from isthmus.core.lattice import Dot, Fields, Lattice, Live, Register
-from isthmus.core.stamp import Stamp, StampClock
+from isthmus.core.lattice import Dot, Fields, Latest, Lattice, Live, Register
+from isthmus.core.stamp import ZERO, Stamp, StampClock
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
@@ -66,6 +66,11 @@ class Item:
         if not isinstance(life, Live) or not life.entries:
             return False
         return list(register.stamp) >= min(list(entry) for entry in life.entries.values())
+
+    @property
+    def modified_ms(self) -> int:
+        """When it was written last, as far as its writes say so."""
+        return max(self.stamps(), default=ZERO).ms
 
     def stamps(self) -> Iterable[Stamp]:
         """Every stamp in the item, for a writer whose own must be greater."""
@@ -192,6 +197,10 @@ class Write:
         """Set a register."""
         return self.put(name, Register(self.stamp, self.dot, value))
 
+    def touch(self) -> Write:
+        """Say when this was written, where no field that is set does."""
+        return self.put("modified", Latest(self.stamp, None))
+
     def live(self, name: str) -> Live:
         """The present entries of a field of that kind."""
         found = self._fields.get(name)
@@ -210,6 +219,10 @@ class Write:
         if not self.live("life").entries:
             self.add("life", list(self.stamp))
         return self
+
+    def begin(self) -> Write:
+        """Start a life in place of those that are known: whoever ends these does not end it."""
+        return self.kill("life").add("life", list(self.stamp))
 
     def delete(self) -> Write:
         """End every life that is known here: what remains is a tombstone."""

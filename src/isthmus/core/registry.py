@@ -1,4 +1,4 @@
-"""Things, certificates, policies and attachments: how each is written, and what each means.
+"""Things, certificates and attachments: how each is written, and what each means.
 
 The functions take the present item (or an empty one) and return the version to write. Rules of
 docs/correctness.md, section 4, that live here:
@@ -12,7 +12,6 @@ docs/correctness.md, section 4, that live here:
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -122,37 +121,20 @@ def certificate_status(item: Item) -> CertificateStatus | None:
     return CertificateStatus.PENDING_ACTIVATION
 
 
-# Policies
-
-
-def version_key(name: str, number: int, document: str) -> str:
-    """The key of an immutable version: two regions that write version 2 at once write two items."""
-    return f"{name}:{number}:{hashlib.sha256(document.encode()).hexdigest()[:16]}"
-
-
-def put_policy_version(item: Item, writer: Writer, document: str) -> Item:
-    """Write the immutable item of one version, once."""
-    return item if item.lives else writer.write(item).create().set("document", document).done()
-
-
-def put_policy(item: Item, writer: Writer, default_key: str) -> Item:
-    """Create a policy or change its default, in place of the defaults that are known here."""
-    write = writer.write(item).create()
-    return write.kill("defaults").add("defaults", default_key).done()
-
-
-def default_versions(item: Item) -> list[str]:
-    """Keys of the default versions: more than one where regions changed it at once."""
-    defaults = item.fields.get("defaults")
-    return sorted(set(defaults.entries.values())) if isinstance(defaults, Live) else []
-
-
 # Attachments
 
 
 def attachment_key(target: str, principal: str) -> str:
-    """``target`` is ``policy:<name>`` or ``thing:<name>``."""
+    """``target`` is ``policy:<name>`` or ``thing:<name>``; ``principal`` a ``principal_text``."""
     return f"{target}:{principal}"
+
+
+def principal_text(kind: str, key: str) -> str:
+    """How attachments name who has what is attached: a certificate or a group, never with a colon.
+
+    The text is an id of 64 digits for a certificate, and for a group nothing that could be one.
+    """
+    return key if kind == CERTIFICATE else f"{kind}/{key.replace(':', '%3A')}"
 
 
 def attach(

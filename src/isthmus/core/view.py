@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from isthmus.core import access_keys, registry
+from isthmus.core import access_keys, policies, registry
 from isthmus.core.access_keys import AccessKeyStatus
 from isthmus.core.item import Item
 from isthmus.core.registry import Attach, CertificateStatus
@@ -128,7 +128,7 @@ class View:
     def _documents(self, policy: str) -> tuple[str, ...]:
         """The documents of all default versions; a version not here yet reads as deny all."""
         item = self.get(registry.POLICY, policy)
-        keys = registry.default_versions(item) if item else []
+        keys = policies.default_versions(item) if item else []
         versions = (self.get(registry.POLICY_VERSION, key) for key in keys)
         return tuple((each and each.register("document")) or "" for each in versions)
 

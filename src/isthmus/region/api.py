@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from isthmus.adapters.pki import certificate_id, load_certificate
 from isthmus.adapters.tls import identity_of, server_context
 from isthmus.clock import monotonic_s, now_ms
-from isthmus.core import policy_document, registry
+from isthmus.core import policies, policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
@@ -143,8 +143,8 @@ class Api:
         made: dict[str, Item] = {}
         revisions = []
         for new in body.policies:
-            key = registry.version_key(new.name, 1, new.document)
-            put_version = partial(registry.put_policy_version, document=new.document)
+            key = policies.version_key(new.name, 1, new.document)
+            put_version = partial(policies.put_version, document=new.document)
             _, first = await self._update(registry.POLICY_VERSION, key, put_version)
             put_policy = partial(_default, key=key)
             made[new.name], second = await self._update(registry.POLICY, new.name, put_policy)
@@ -157,8 +157,8 @@ class Api:
         thing, first = await self._update(registry.THING, device.thing, put_thing)
         certificate, second = await self._update(registry.CERTIFICATE, identity, register)
         revisions = [first, second]
-        policies = [made.get(name) or self._policy(name) for name in device.policies]
-        for target in (thing, *policies):
+        attached = [made.get(name) or self._policy(name) for name in device.policies]
+        for target in (thing, *attached):
             key = registry.attachment_key(f"{target.kind}:{target.key}", identity)
             attach = partial(_attached, target=target, certificate=certificate)
             _, written = await self._update(registry.ATTACHMENT, key, attach)
@@ -257,9 +257,9 @@ def _revoked(item: Item, writer: Writer) -> Item:
 
 
 def _default(item: Item, writer: Writer, key: str) -> Item:
-    if item.lives and registry.default_versions(item) == [key]:
+    if item.lives and policies.default_versions(item) == [key]:
         return item
-    return registry.put_policy(item, writer, key)
+    return policies.put(item, writer, key)
 
 
 def _attached(item: Item, writer: Writer, target: Item, certificate: Item) -> Item:

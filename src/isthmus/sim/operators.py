@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isthmus.core import registry
+from isthmus.core import policies, registry
 from isthmus.core.direction import Answer as IntentAnswer
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
@@ -67,7 +67,7 @@ class Operators:
     def register(self, client: str, region: str) -> None:
         """A thing, an active certificate, and the policy attached to it."""
         principal = f"cert-{client}"
-        key = registry.version_key(POLICY, 1, DOCUMENT)
+        key = policies.version_key(POLICY, 1, DOCUMENT)
         changes: Changes = [
             (registry.POLICY_VERSION, key, partial(_version, document=DOCUMENT)),
             (registry.POLICY, POLICY, partial(_default, key=key)),
@@ -148,11 +148,11 @@ class Operators:
 
 
 def _version(item: Item, writer: Writer, document: str) -> Item | None:
-    return None if item.lives else registry.put_policy_version(item, writer, document)
+    return None if item.lives else policies.put_version(item, writer, document)
 
 
 def _default(item: Item, writer: Writer, key: str) -> Item | None:
-    return None if item.lives else registry.put_policy(item, writer, key)
+    return None if item.lives else policies.put(item, writer, key)
 
 
 def _thing(item: Item, writer: Writer, name: str, value: str) -> Item | None:
