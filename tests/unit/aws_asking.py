@@ -7,6 +7,9 @@ import asyncio
 import pytest
 from botocore.exceptions import ClientError
 
+from isthmus.core.registry import Writer
+from isthmus.core.stamp import StampClock
+
 
 def refusal(operation, **parameters):
     """Name and message of the error that a call ends with."""
@@ -26,3 +29,19 @@ def exchange(one, other):
         for at in list(there.store.view.digests()):
             item = there.store.get(*at.split("/", 1))
             asyncio.run(here.store.merge(item))
+
+
+def overtake(region, kind, key, change):
+    """Have somebody else be first with the next write of a kind."""
+    log = region.store.log
+    put = log.put
+
+    async def instead(item, revision):
+        if item.kind == kind:
+            log.put = put
+            stored = await log.get(kind, key)
+            writer = Writer(StampClock(region.naming.region, "other"), region.now_ms)
+            await put(change(stored.item, writer), stored.revision)
+        return await put(item, revision)
+
+    log.put = instead

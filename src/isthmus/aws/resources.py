@@ -21,6 +21,7 @@ ARN_KINDS = {
     BILLING_GROUP: "billinggroup",
     registry.THING: "thing",
     registry.CERTIFICATE: "cert",
+    registry.POLICY: "policy",
     THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
@@ -28,6 +29,7 @@ NAMES = {
     "billinggroup": "Billing group",
     "thing": "Thing",
     "cert": "Certificate",
+    "policy": "Policy",
     "thinggroup": "Thing group",
     "thingtype": "Thing type",
 }
@@ -106,3 +108,11 @@ def named(context: Context, kind: str, parameters: Mapping[str, Any], member: st
 
 def moment(ms: int) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def dates(item: Item) -> dict[str, datetime]:
+    """When an item was created and when it was changed last, as most descriptions say it."""
+    return {
+        "creationDate": moment(lives.created_ms(item)),
+        "lastModifiedDate": moment(item.modified_ms),
+    }

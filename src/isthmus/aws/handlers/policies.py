@@ -1,0 +1,226 @@
+"""Policies and their versions.
+
+Where regions chose defaults at once, each of them is shown as a default version until one is
+chosen, and the policy itself shows the newest.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from isthmus.aws import attached_policies, tagging
+from isthmus.aws.by_creation import page
+from isthmus.aws.context import Context
+from isthmus.aws.operations import OPERATIONS, Output, Parameters
+from isthmus.aws.resources import already, arn, dates, existing, moment, present
+from isthmus.aws.service_error import ServiceError
+from isthmus.core import lives, policies, policy_document, registry
+from isthmus.core.item import Item
+from isthmus.core.policies import VERSIONS_MAX, Version
+from isthmus.core.registry import POLICY, POLICY_VERSION, Writer
+from isthmus.errors import InputError
+
+# Writing
+
+
+@OPERATIONS.handles("CreatePolicy")
+async def create_policy(context: Context, parameters: Parameters) -> Output:
+    name, document = parameters["policyName"], _parsed(parameters)
+    key = policies.version_key(name, 1, document)
+    tags = tagging.given(context, parameters.get("tags", []))
+    _absent(context, context.get(POLICY, name))
+    await _keep(context, key, document)
+
+    def create(item: Item, writer: Writer) -> Item:
+        _absent(context, item)
+        return policies.put(item, writer, key, tags)
+
+    item = await context.write(POLICY, name, create)
+    return shown(context, item) | {"policyDocument": document, "policyVersionId": "1"}
+
+
+def _absent(context: Context, item: Item) -> None:
+    if item.lives:
+        raise already(context, item)
+
+
+@OPERATIONS.handles("CreatePolicyVersion")
+async def create_policy_version(context: Context, parameters: Parameters) -> Output:
+    name, document = parameters["policyName"], _parsed(parameters)
+    present_item = existing(context, POLICY, name)
+    key = policies.version_key(name, policies.last_number(present_item) + 1, document)
+    _check_room(present_item, key)
+    await _keep(context, key, document)
+    put = policies.put if parameters.get("setAsDefault") else policies.add_version
+
+    def add(item: Item, writer: Writer) -> Item:
+        _check_room(present(context, item), key)
+        return put(item, writer, key)
+
+    item = await context.write(POLICY, name, add)
+    (version,) = (each for each in policies.versions(item) if each.key == key)
+    return {
+        "policyArn": arn(context, item),
+        "policyDocument": document,
+        "policyVersionId": str(version.number),
+        "isDefaultVersion": version.is_default,
+    }
+
+
+def _check_room(item: Item, key: str) -> None:
+    """Raise ServiceError where there are as many versions as there may be, besides this one."""
+    others = [each for each in policies.versions(item) if each.key != key]
+    if len(others) >= VERSIONS_MAX:
+        message = f"The policy {item.key} already has the maximum number of versions"
+        raise ServiceError("VersionsLimitExceededException", f"{message} ({VERSIONS_MAX})")
+
+
+@OPERATIONS.handles("SetDefaultPolicyVersion")
+async def set_default_policy_version(context: Context, parameters: Parameters) -> Output:
+    name = parameters["policyName"]
+    wanted = _version(existing(context, POLICY, name), parameters)
+    document = _document(context, wanted)
+
+    def choose(item: Item, writer: Writer) -> Item:
+        key = _version(present(context, item), parameters).key
+        if policies.default_versions(item) == [key]:
+            return item
+        return policies.put(item, writer, key)
+
+    await _keep(context, wanted.key, document)
+    await context.write(POLICY, name, choose)
+    return {}
+
+
+@OPERATIONS.handles("DeletePolicyVersion")
+async def delete_policy_version(context: Context, parameters: Parameters) -> Output:
+    name = parameters["policyName"]
+    wanted = _version(existing(context, POLICY, name), parameters)
+
+    def remove(item: Item, writer: Writer) -> Item:
+        version = _version(present(context, item), parameters)
+        if version.is_default:
+            message = "Cannot delete the default version of a policy"
+            raise ServiceError("DeleteConflictException", message)
+        return policies.remove_version(item, writer, version.key)
+
+    await context.write(POLICY, name, remove)
+    await context.write(POLICY_VERSION, wanted.key, _ended)
+    return {}
+
+
+@OPERATIONS.handles("DeletePolicy")
+async def delete_policy(context: Context, parameters: Parameters) -> Output:
+    name = parameters["policyName"]
+    held = policies.versions(existing(context, POLICY, name))
+
+    def delete(item: Item, writer: Writer) -> Item:
+        if not all(each.is_default for each in policies.versions(present(context, item))):
+            message = "Cannot delete the policy because it has one or more policy versions attached"
+            raise ServiceError("DeleteConflictException", f"{message} to it (name={name})")
+        if any(attached_policies.targets(context, item)):
+            message = f"The policy cannot be deleted as the policy is attached (name={name})"
+            raise ServiceError("DeleteConflictException", message)
+        return registry.delete(item, writer)
+
+    await context.write(POLICY, name, delete)
+    for version in held:
+        await context.write(POLICY_VERSION, version.key, _ended)
+    return {}
+
+
+def _parsed(parameters: Parameters) -> str:
+    """The document, if it is one that is evaluated to the letter."""
+    document: str = parameters["policyDocument"]
+    try:
+        policy_document.parse(document)
+    except InputError as error:
+        raise ServiceError("MalformedPolicyException", str(error)) from None
+    return document
+
+
+async def _keep(context: Context, key: str, document: str) -> None:
+    """Write a document before anything refers to it."""
+    keep = partial(policies.keep_version, document=document)
+    await context.write(POLICY_VERSION, key, lambda item, writer: keep(item, writer))
+
+
+def _ended(item: Item, writer: Writer) -> Item:
+    return registry.delete(item, writer) if item.lives else item
+
+
+# Reading
+
+
+def _version(item: Item, parameters: Parameters) -> Version:
+    wanted = parameters["policyVersionId"]
+    for each in policies.versions(item):
+        if str(each.number) == wanted:
+            return each
+    message = f"Policy {item.key} has no version {wanted[:20]}"
+    raise ServiceError("ResourceNotFoundException", message)
+
+
+def _document(context: Context, version: Version) -> str:
+    document = context.get(POLICY_VERSION, version.key).register("document")
+    if document is None:
+        message = f"The document of version {version.number} is not in this region yet"
+        raise ServiceError("ServiceUnavailableException", message)
+    text: str = document
+    return text
+
+
+@OPERATIONS.handles("GetPolicy")
+def get_policy(context: Context, parameters: Parameters) -> Output:
+    item = existing(context, POLICY, parameters["policyName"])
+    newest = [each for each in policies.versions(item) if each.is_default][-1]
+    return {
+        "policyName": item.key,
+        "policyArn": arn(context, item),
+        "policyDocument": _document(context, newest),
+        "defaultVersionId": str(newest.number),
+        "generationId": lives.resource_id(item),
+        **dates(item),
+    }
+
+
+@OPERATIONS.handles("GetPolicyVersion")
+def get_policy_version(context: Context, parameters: Parameters) -> Output:
+    item = existing(context, POLICY, parameters["policyName"])
+    version = _version(item, parameters)
+    return {
+        "policyArn": arn(context, item),
+        "policyName": item.key,
+        "policyDocument": _document(context, version),
+        "policyVersionId": str(version.number),
+        "isDefaultVersion": version.is_default,
+        "creationDate": moment(version.created_ms),
+        "lastModifiedDate": moment(version.created_ms),
+        "generationId": lives.resource_id(item),
+    }
+
+
+@OPERATIONS.handles("ListPolicyVersions")
+def list_policy_versions(context: Context, parameters: Parameters) -> Output:
+    item = existing(context, POLICY, parameters["policyName"])
+    listed = [
+        {
+            "versionId": str(each.number),
+            "isDefaultVersion": each.is_default,
+            "createDate": moment(each.created_ms),
+        }
+        for each in reversed(policies.versions(item))
+    ]
+    return {"policyVersions": listed}
+
+
+@OPERATIONS.handles("ListPolicies")
+def list_policies(context: Context, parameters: Parameters) -> Output:
+    """In the order in which they were created, the newest first unless asked otherwise."""
+    return page(context, (POLICY,), lambda key: shown(context, context.get(POLICY, key)))
+
+
+def shown(context: Context, item: Item) -> dict[str, Any]:
+    """A policy as lists show it."""
+    return {"policyName": item.key, "policyArn": arn(context, item)}
