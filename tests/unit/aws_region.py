@@ -12,6 +12,8 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from isthmus.adapters.memory import MemoryChangeLog
+from isthmus.adapters.sealing import KEY_BYTES, Sealing
+from isthmus.adapters.x509 import DeviceX509
 from isthmus.aws import handlers, models, requests, responses
 from isthmus.aws.context import Context
 from isthmus.aws.listed import LISTED
@@ -39,18 +41,22 @@ class AwsRegion:
     """The items of a region, and whoever asks for them."""
 
     def __init__(
-        self, region: str = "eu-west-1", operations: Operations = handlers.OPERATIONS
+        self,
+        region: str = "eu-west-1",
+        operations: Operations = handlers.OPERATIONS,
+        x509: DeviceX509 | None = None,
     ) -> None:
         self.store = ItemStore(MemoryChangeLog(), Catalogue(LISTED))
         self.naming = Naming(ACCOUNT, region, frozenset({"eu-west-1", "us-east-1"}))
         self.clock = StampClock(region, "i")
         #: What the next request's handler takes for the time.
         self.now_ms = 1_700_000_000_000
+        self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
         self._operations = operations
 
     def context(self, call: Call) -> Any:
         """What a handler acts on."""
-        return Context(call, self.store, self.naming, self.clock, self.now_ms)
+        return Context(call, self.store, self.naming, self.clock, self.now_ms, self.x509)
 
     def answer(self, service: str, request: HttpRequest) -> HttpResponse:
         """Do as a server does, without its signatures and its promises."""

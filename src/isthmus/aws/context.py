@@ -16,11 +16,13 @@ from typing import Protocol
 
 from isthmus.aws.requests import Call
 from isthmus.aws.service_error import invalid
+from isthmus.aws.x509 import X509
 from isthmus.core.arns import Naming
 from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
+from isthmus.core.view import View
 from isthmus.errors import InputError
 
 #: From the newest version and a writer to the version that is to be; the same one changes nothing.
@@ -32,6 +34,9 @@ class Items(Protocol):
 
     @property
     def catalogue(self) -> Catalogue: ...
+
+    @property
+    def view(self) -> View: ...
 
     def get(self, kind: str, key: str) -> Item:
         """The newest version that is known here, or an empty item."""
@@ -51,6 +56,7 @@ class Context:
     naming: Naming
     clock: StampClock
     now_ms: int
+    x509: X509
     #: The access key that signed.
     caller: str = ""
     #: The log's newest revision among those that this request wrote, or found as it wanted them.

@@ -1,0 +1,49 @@
+"""What handlers need of X.509: a port, as cryptography, chance and private keys are not theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from datetime import datetime
+from typing import Protocol
+
+from isthmus.core.issuing import Authority
+from isthmus.core.x509 import Certificate, KeyPair
+
+
+class X509(Protocol):
+    """Reads, verifies and issues certificates.
+
+    Whatever text is given, InputError is all that is raised for it.
+    """
+
+    def read(self, pem: str) -> Certificate:
+        """The first certificate of a text, of a key that devices may have."""
+        ...
+
+    def is_issued_by(self, pem: str, ca_pem: str) -> bool:
+        """Whether a CA has signed a certificate, and the names fit."""
+        ...
+
+    def new_code(self) -> str:
+        """A registration code: 64 hex digits by chance."""
+        ...
+
+    def new_authority(self, now: datetime) -> Authority:
+        """A CA for devices, its key sealed; raises Unavailable where nothing can be sealed."""
+        ...
+
+    def may_sign(self, authority: Authority) -> bool:
+        """Whether a CA's key opens here."""
+        ...
+
+    def new_keys(self) -> Awaitable[KeyPair]:
+        """An RSA key of 2048 bits. It takes a while, during which other work goes on."""
+        ...
+
+    def issue(self, authority: Authority, public_key: str, now: datetime) -> Certificate:
+        """A device's certificate for a public key that was made here."""
+        ...
+
+    def issue_for(self, authority: Authority, request: str, now: datetime) -> Certificate:
+        """A device's certificate for a signing request, with its subject and its key."""
+        ...
