@@ -277,6 +277,14 @@ def test_a_certificate_registered_again_is_not_active_because_of_an_earlier_life
     assert registry.certificate_status(registry.activate(again, eu)) is CertificateStatus.ACTIVE
 
 
+@pytest.mark.parametrize("change", [registry.activate, registry.deactivate, registry.revoke])
+def test_every_change_of_status_says_when_it_was(change):
+    eu, us = writers()
+    item = registry.register_certificate(empty(), eu, "pem", active=False)
+    assert item.modified_ms == eu.now_ms
+    assert change(item, us).modified_ms == us.now_ms
+
+
 def test_a_policy_created_again_inherits_no_attachment():
     eu, _ = writers()
     certificate = registry.register_certificate(empty(), eu, "pem", active=True)

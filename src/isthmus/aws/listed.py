@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from isthmus.core import (
     attachments,
     billing_groups,
+    ca_certificates,
+    certificates,
     memberships,
     policies,
     registry,
@@ -20,6 +22,8 @@ from isthmus.core.catalogue import Listed
 LISTED: Mapping[str, Listed] = {
     registry.ATTACHMENT: attachments.listed,
     billing_groups.BILLING_GROUP: billing_groups.listed,
+    ca_certificates.CA_CERTIFICATE: ca_certificates.listed,
+    registry.CERTIFICATE: certificates.listed,
     memberships.MEMBERSHIPS: memberships.listed,
     registry.POLICY: policies.listed,
     thing_groups.THING_GROUP: thing_groups.listed,

@@ -11,6 +11,7 @@ from isthmus.aws.operations import Parameters
 from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
 from isthmus.core.billing_groups import BILLING_GROUP
+from isthmus.core.ca_certificates import CA_CERTIFICATE
 from isthmus.core.item import Item
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
@@ -22,14 +23,18 @@ ARN_KINDS = {
     registry.THING: "thing",
     registry.CERTIFICATE: "cert",
     registry.POLICY: "policy",
+    CA_CERTIFICATE: "cacert",
     THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
+#: AWS gives them no other id, and creates none of them twice, be it the same.
+KNOWN_BY_KEY = {registry.CERTIFICATE, registry.POLICY, CA_CERTIFICATE}
 NAMES = {
     "billinggroup": "Billing group",
     "thing": "Thing",
     "cert": "Certificate",
     "policy": "Policy",
+    "cacert": "CA certificate",
     "thinggroup": "Thing group",
     "thingtype": "Thing type",
 }
@@ -67,8 +72,11 @@ def existing(context: Context, kind: str, key: str) -> Item:
 
 def already(context: Context, item: Item) -> ServiceError:
     """What is to be created is there, and is something else."""
-    message = f"{called(item)} already exists in current account with different properties"
-    members = {"resourceId": lives.resource_id(item), "resourceArn": arn(context, item)}
+    message, resource_id = f"{called(item)} already exists", item.key
+    if item.kind not in KNOWN_BY_KEY:
+        message += " in current account with different properties"
+        resource_id = lives.resource_id(item)
+    members = {"resourceId": resource_id, "resourceArn": arn(context, item)}
     return ServiceError("ResourceAlreadyExistsException", message, members)
 
 

@@ -89,7 +89,8 @@ def activated(write: Write, item: Item) -> Write:
     """Have a write activate: of the blocks, those that are known here are lifted."""
     # Of the lives that are known here: registered again after its deletion, it is not active yet.
     lives = frozenset(write.live("life").entries)
-    return write.put("activated", GrowSet(_members(item, "activated") | lives)).kill("blocks")
+    activated = GrowSet(_members(item, "activated") | lives)
+    return write.put("activated", activated).kill("blocks").touch()
 
 
 def activate(item: Item, writer: Writer) -> Item:
@@ -99,12 +100,12 @@ def activate(item: Item, writer: Writer) -> Item:
 
 def deactivate(item: Item, writer: Writer) -> Item:
     """Add a block, which stands until somebody who has seen it activates."""
-    return writer.write(item).add("blocks", {}).done(tightens=True)
+    return writer.write(item).add("blocks", {}).touch().done(tightens=True)
 
 
 def revoke(item: Item, writer: Writer) -> Item:
     """Revoke for good. Also of a certificate not known here: its fingerprint is then taken."""
-    return writer.write(item).create().put("revoked", Flag(True)).done(tightens=True)
+    return writer.write(item).create().put("revoked", Flag(True)).touch().done(tightens=True)
 
 
 def certificate_status(item: Item) -> CertificateStatus | None:
