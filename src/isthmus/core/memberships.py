@@ -71,6 +71,11 @@ def groups(item: Item, thing: Item) -> list[Reference]:
     return found
 
 
+def names(item: Item) -> Iterable[str]:
+    """Every group that a thing may be in, whichever lives are meant."""
+    return _entries(item)
+
+
 def _held(item: Item) -> Fields:
     found = item.fields.get(_GROUPS)
     return found if isinstance(found, Fields) else Fields()

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from isthmus.core import registry
 from isthmus.core.policy import Attached, Authorizer, Context
 from isthmus.core.policy_document import Policy, parse
-from isthmus.core.view import View
+from isthmus.core.view import AttachedPolicy, View
 from isthmus.errors import InputError
 
 #: What stands in for a document that is not here yet or cannot be read: its Deny statements must
@@ -41,12 +41,29 @@ class Permissions:
 
     def of(self, principal: str, client_id: str, address: str) -> Authorizer:
         """What a principal may do as this client, by the items as they are now."""
+        context = self.context(principal, client_id, address)
+        return Authorizer(self.attached(principal, context.thing_name), context)
+
+    def attached(self, principal: str, thing: str | None) -> list[Attached]:
+        """The policies that count for a principal, as that thing's."""
+        return [self._read(each) for each in self._view.policies(principal, thing)]
+
+    def named(self, name: str) -> Attached:
+        """A policy as if it were attached."""
+        return self._read(self._view.policy(name))
+
+    def _read(self, policy: AttachedPolicy) -> Attached:
+        documents = tuple(map(self._parse, policy.documents))
+        return Attached(policy.name, documents, policy.contested)
+
+    def context(self, principal: str, client_id: str | None, address: str | None) -> Context:
+        """Who a principal is as this client; what is not known has no value."""
         things = self._view.things(principal)
         # The connection belongs to a thing whose name is its client id and which the certificate
         # is attached to.
         thing = client_id if client_id in things else None
         item = self._view.get(registry.THING, thing) if thing else None
-        context = Context(
+        return Context(
             client_id=client_id,
             source_ip=address,
             certificate_id=principal,
@@ -56,11 +73,6 @@ class Permissions:
             attributes=registry.attributes(item) if item else {},
             is_attached=thing is not None,
         )
-        attached = [
-            Attached(each.name, tuple(map(self._parse, each.documents)), each.contested)
-            for each in self._view.policies(principal)
-        ]
-        return Authorizer(attached, context)
 
     def _parse(self, document: str) -> Policy:
         policy = self._parsed.get(document)

@@ -52,12 +52,13 @@ class Context:
     """Who the client is, and which names this system goes by in ARNs.
 
     ``thing_*``, ``attributes`` and ``is_attached`` are those of the thing associated with the
-    connection, and absent where there is none. ``regions`` holds every region's name and aliases:
-    a policy that names one region holds in all, or a failover would deny the whole fleet.
+    connection, and absent where there is none; so is any value that is not known. ``regions`` holds
+    every region's name and aliases: a policy that names one region holds in all, or a failover
+    would deny the whole fleet.
     """
 
-    client_id: str
-    source_ip: str
+    client_id: str | None
+    source_ip: str | None
     certificate_id: str
     account: str
     regions: frozenset[str]
@@ -121,10 +122,11 @@ class _Rules(NamedTuple):
 class Authorizer:
     """Answers for one session. Make a new one when a policy, an attachment or the thing changes."""
 
-    __slots__ = ("_decide",)
+    __slots__ = ("_decide", "_rules_for")
 
     def __init__(self, attached: Sequence[Attached], context: Context) -> None:
         rules_for = lru_cache(CACHED_ACTIONS_MAX)(partial(_select, _compile(attached, context)))
+        self._rules_for: Callable[[str], _Rules] = rules_for
         # The cache holds a function of the rules, not of self: no cycle outlives the session.
         self._decide: Callable[[str, str], Decision] = lru_cache(CACHED_DECISIONS_MAX)(
             partial(_decide, rules_for)
@@ -133,6 +135,10 @@ class Authorizer:
     def allows(self, action: str, resource_suffix: str) -> Decision:
         """Whether this session may do ``iot:Publish`` on ``topic/a/b``, and why."""
         return self._decide(action, resource_suffix)
+
+    def denies(self, action: str, resource_suffix: str) -> bool:
+        """Whether a statement says that this session may not, and not only none that it may."""
+        return any(rule.covers_resource(resource_suffix) for rule in self._rules_for(action).denies)
 
 
 def _compile(attached: Sequence[Attached], context: Context) -> _Rules:
@@ -176,6 +182,23 @@ def _rule(
         is_not_resource=statement.is_not_resource,
         decision=Decision(statement.is_allow, f"policy {name!r}, {statement.label} {verb} it"),
     )
+
+
+def missing(attached: Sequence[Attached], context: Context, action: str) -> list[str]:
+    """What statements about an action look at, and has no value in this session."""
+    wanted: set[str] = set()
+    for document in (document for each in attached for document in each.documents):
+        for statement in document.statements:
+            if statement.actions.matches(action.lower()) == statement.is_not_action:
+                continue
+            patterns = [resource.suffix for resource in statement.resources]
+            for condition in statement.conditions:
+                wanted.add(condition.key)
+                patterns += condition.values
+            wanted |= {
+                token.name for each in patterns for token in each if isinstance(token, Variable)
+            }
+    return sorted(wanted - context.values().keys())
 
 
 def _is_ours(resource: Resource, context: Context) -> bool:

@@ -138,6 +138,11 @@ def principal_text(kind: str, key: str) -> str:
     return key if kind == CERTIFICATE else f"{kind}/{key.replace(':', '%3A')}"
 
 
+def is_group(principal: str) -> bool:
+    """Whether such a text names a group."""
+    return "/" in principal
+
+
 def attach(
     item: Item, writer: Writer, target: Item, principal: Item, *, exclusive: bool = False
 ) -> Item:

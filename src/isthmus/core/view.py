@@ -10,12 +10,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from isthmus.core import access_keys, policies, registry
+from isthmus.core import access_keys, memberships, policies, registry, thing_groups
 from isthmus.core.access_keys import AccessKeyStatus
 from isthmus.core.item import Item
+from isthmus.core.memberships import MEMBERSHIPS
 from isthmus.core.registry import Attach, CertificateStatus
+from isthmus.core.thing_groups import THING_GROUP
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,9 @@ class View:
         self._attachments: dict[str, set[str]] = defaultdict(set)
         #: Which principals a policy or a policy version matters to, through its attachments.
         self._principals: dict[tuple[str, str], set[str]] = defaultdict(set)
+        #: Which things and groups have ever been in a group, by the texts of groups.
+        self._things: dict[str, set[str]] = defaultdict(set)
+        self._below: dict[str, set[str]] = defaultdict(set)
 
     def __len__(self) -> int:
         return len(self._items)
@@ -61,10 +66,18 @@ class View:
             case registry.ATTACHMENT:
                 return self._index(item)
             case registry.POLICY | registry.THING:
-                return frozenset(self._principals.get((item.kind, item.key), ()))
+                return self._with(item.kind, item.key)
             case registry.POLICY_VERSION:
-                name = item.key.rsplit(":", 2)[0]
-                return frozenset(self._principals.get((registry.POLICY, name), ()))
+                return self._with(registry.POLICY, item.key.rsplit(":", 2)[0])
+            case thing_groups.THING_GROUP:
+                named = thing_groups.parent(item)
+                if named is not None:
+                    self._below[_group(named.name)].add(_group(item.key))
+                return self._in_group(_group(item.key))
+            case memberships.MEMBERSHIPS:
+                for name in memberships.names(item):
+                    self._things[_group(name)].add(item.key)
+                return self._with(registry.THING, item.key)
         return frozenset()
 
     def _index(self, item: Item) -> frozenset[str]:
@@ -72,7 +85,23 @@ class View:
         self._attachments[principal].add(item.key)
         for attach in registry.attaches(item):
             self._principals[attach.target_kind, attach.target_key].add(principal)
-        return frozenset({principal})
+        return self._in_group(principal)
+
+    def _with(self, kind: str, key: str) -> frozenset[str]:
+        """The principals that a policy or a thing matters to."""
+        found = self._principals.get((kind, key), ())
+        return frozenset().union(*map(self._in_group, found))
+
+    def _in_group(self, principal: str) -> frozenset[str]:
+        """Of a group, the principals of the things in it and below it; any other is its own."""
+        if not registry.is_group(principal):
+            return frozenset({principal})
+        groups, left = set(), {principal}
+        while left:
+            groups |= left
+            left = set().union(*(self._below.get(each, ()) for each in left)) - groups
+        things = {thing for group in groups for thing in self._things.get(group, ())}
+        return frozenset().union(*(self._principals.get((registry.THING, t), ()) for t in things))
 
     def status(self, principal: str) -> CertificateStatus | None:
         """The status of a certificate, or None where it is not known."""
@@ -90,14 +119,37 @@ class View:
         is_active = status is CertificateStatus.ACTIVE
         return "" if is_active else f"the certificate is {status or 'unknown'}"
 
-    def policies(self, principal: str) -> tuple[AttachedPolicy, ...]:
-        """The policies that count for a principal now; an access key has that of its role."""
+    def policies(self, principal: str, thing: str | None = None) -> tuple[AttachedPolicy, ...]:
+        """The policies that count for a principal now, as a thing's: those of its groups too.
+
+        An access key has that of its role.
+        """
         if access_keys.is_id(principal):
             return self._role(principal)
+        groups = self.groups(thing) if thing else ()
         return tuple(
-            AttachedPolicy(attach.target_key, self._documents(attach.target_key), attach.contested)
-            for attach in self._attaches(principal, registry.POLICY)
+            replace(self.policy(attach.target_key), contested=attach.contested)
+            for text in (principal, *(_group(each.key) for each in groups))
+            for attach in self._attaches(text, registry.POLICY)
         )
+
+    def policy(self, name: str) -> AttachedPolicy:
+        """A policy as if it were attached."""
+        return AttachedPolicy(name, self._documents(name), contested=False)
+
+    def groups(self, thing: str) -> list[Item]:
+        """The groups that a thing is in, and those that these are in, each once."""
+        item, held = self.get(registry.THING, thing), self.get(MEMBERSHIPS, thing)
+        found: dict[str, Item] = {}
+        for each in memberships.groups(held, item) if item and held else ():
+            group = self._thing_group(each.name)
+            if each.holds_for(group):
+                above = thing_groups.above(group, self._thing_group)
+                found |= {one.key: one for one in (*above, group)}
+        return [found[name] for name in sorted(found)]
+
+    def _thing_group(self, name: str) -> Item:
+        return self.get(THING_GROUP, name) or Item(THING_GROUP, name)
 
     def _role(self, principal: str) -> tuple[AttachedPolicy, ...]:
         item = self.get(access_keys.ACCESS_KEY, principal)
@@ -117,12 +169,12 @@ class View:
         )
 
     def _attaches(self, principal: str, kind: str) -> Iterator[Attach]:
-        certificate = self.get(registry.CERTIFICATE, principal)
         for key in sorted(self._attachments.get(principal, ())):
             item = self._items[registry.ATTACHMENT, key]
             for attach in registry.attaches(item):
                 target = self.get(attach.target_kind, attach.target_key)
-                if attach.target_kind == kind and attach.holds_for(target, certificate):
+                holder = self.get(attach.principal_kind, attach.principal_key)
+                if attach.target_kind == kind and attach.holds_for(target, holder):
                     yield attach
 
     def _documents(self, policy: str) -> tuple[str, ...]:
@@ -143,3 +195,7 @@ class View:
             f"{kind}/{key}": f"{self._hashes[kind, key]:032x}"[:16]
             for kind, key in sorted(self._items)
         }
+
+
+def _group(name: str) -> str:
+    return registry.principal_text(THING_GROUP, name)

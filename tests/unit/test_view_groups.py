@@ -1,0 +1,186 @@
+"""The policies of groups count for the things in them, and whose rights that changes is said."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from isthmus.core import memberships, policies, registry, thing_groups
+from isthmus.core.item import Item, join
+from isthmus.core.memberships import MEMBERSHIPS
+from isthmus.core.permissions import Permissions
+from isthmus.core.registry import ATTACHMENT, CERTIFICATE, POLICY, POLICY_VERSION, THING, Writer
+from isthmus.core.stamp import StampClock
+from isthmus.core.thing_groups import THING_GROUP
+from isthmus.core.view import View
+
+PRINCIPALS = ("c" * 64, "d" * 64)
+THINGS = ("t", "u:v")
+#: Each is created in the one before it.
+GROUPS = ("g", "h:i", "j")
+DOCUMENT = (
+    '{"Version":"2012-10-17","Statement":'
+    '{"Effect":"Allow","Action":"iot:Publish","Resource":"arn:aws:iot:eu:1:topic/p"}}'
+)
+WHAT = [
+    *("certificate", "thing", "group", "policy", "delete-thing", "delete-group", "delete-policy"),
+    *("attach-thing", "detach-thing", "attach-group", "detach-group", "contest", "enter", "leave"),
+]
+STEPS = st.lists(
+    st.tuples(st.sampled_from(WHAT), st.integers(0, 1), st.integers(0, 2)), max_size=30
+)
+
+
+class Region:
+    """Writes items, and remembers every version in the order of its log."""
+
+    def __init__(self) -> None:
+        self.items: dict[tuple[str, str], Item] = {}
+        self.log: list[Item] = []
+        self.writer = Writer(StampClock("eu", "i"), 1)
+        self.elsewhere = Writer(StampClock("us", "i"), 1)
+
+    def get(self, kind: str, key: str) -> Item:
+        return self.items.get((kind, key)) or Item(kind, key)
+
+    def put(self, item: Item) -> None:
+        self.items[item.kind, item.key] = item
+        self.log.append(item)
+
+    def attachment(self, target: Item, principal: Item) -> Item:
+        text = registry.principal_text(principal.kind, principal.key)
+        return self.get(ATTACHMENT, registry.attachment_key(f"{target.kind}:{target.key}", text))
+
+    def step(self, what: str, one: int, other: int) -> None:
+        certificate = self.get(CERTIFICATE, PRINCIPALS[one])
+        thing, policy = self.get(THING, THINGS[one]), self.get(POLICY, "p")
+        group, held = self.get(THING_GROUP, GROUPS[other]), self.get(MEMBERSHIPS, THINGS[one])
+        of_thing = self.attachment(thing, self.get(CERTIFICATE, PRINCIPALS[other % 2]))
+        of_group, writer = self.attachment(policy, group), self.writer
+        match what:
+            case "certificate":
+                self.put(registry.register_certificate(certificate, writer, "x", active=True))
+            case "thing":
+                self.put(registry.put_thing(thing, writer, {}))
+            case "group" if not group.lives:
+                parent = self.get(THING_GROUP, GROUPS[other - 1]) if other else None
+                parent = parent if parent and parent.lives else None
+                self.put(thing_groups.create(group, writer, {}, {}, parent))
+            case "policy":
+                key = policies.version_key("p", 1, DOCUMENT)
+                version = self.get(POLICY_VERSION, key)
+                self.put(policies.keep_version(version, writer, DOCUMENT))
+                self.put(policies.put(policy, writer, key))
+            case "delete-thing" | "delete-policy":
+                self.put(registry.delete(thing if what == "delete-thing" else policy, writer))
+            case "delete-group":
+                self.put(thing_groups.delete(group, writer))
+            case "attach-thing":
+                end = self.get(CERTIFICATE, PRINCIPALS[other % 2])
+                self.put(registry.attach(of_thing, writer, thing, end))
+            case "detach-thing":
+                self.put(registry.detach(of_thing, writer))
+            case "attach-group":
+                self.put(registry.attach(of_group, writer, policy, group))
+            case "detach-group":
+                self.put(registry.detach(of_group, writer))
+            case "contest":
+                here = registry.attach(of_group, writer, policy, group)
+                self.put(join(here, registry.detach(of_group, self.elsewhere)))
+            case "enter":
+                self.put(memberships.changed(held, writer, thing, add=[group]))
+            case "leave":
+                self.put(memberships.changed(held, writer, thing, remove=[group.key]))
+
+
+def region(*steps) -> Region:
+    made = Region()
+    for step in steps:
+        made.step(*step)
+    return made
+
+
+def fed(items) -> View:
+    view = View()
+    for item in items:
+        view.apply(item)
+    return view
+
+
+def rights(view: View, principal: str):
+    things = view.things(principal)
+    return view.policies(principal), things, [view.policies(principal, each) for each in things]
+
+
+@given(STEPS, st.randoms(use_true_random=False))
+@settings(max_examples=300)
+def test_whose_rights_changed_is_said_whenever_an_item_is_applied(steps, chance):
+    made = region(*steps)
+    shuffled = list(made.items.values())
+    chance.shuffle(shuffled)
+    for log in (made.log, shuffled):
+        view = View()
+        for item in log:
+            before = {each: rights(view, each) for each in PRINCIPALS}
+            said = view.apply(item)
+            changed = {each for each in PRINCIPALS if rights(view, each) != before[each]}
+            assert changed <= said
+    for each in PRINCIPALS:
+        assert rights(fed(shuffled), each) == rights(fed(made.log), each)
+
+
+def complete() -> list[tuple[str, int, int]]:
+    return [
+        *(("certificate", 0, 0), ("thing", 0, 0), ("attach-thing", 0, 0)),
+        *(("group", 0, 0), ("group", 0, 1), ("enter", 0, 1)),
+        *(("policy", 0, 0), ("attach-group", 0, 0)),
+    ]
+
+
+def allowed(view: View, client_id: str) -> bool:
+    permissions = Permissions("1", frozenset({"eu"}), view)
+    authorizer = permissions.of(PRINCIPALS[0], client_id, "::1")
+    return authorizer.allows("iot:Publish", "topic/p").allowed
+
+
+def test_a_policy_of_a_group_counts_for_things_in_it_and_below_it():
+    view = fed(region(*complete()).log)
+    assert allowed(view, "t")
+    assert not allowed(view, "anybody")
+    assert view.policies(PRINCIPALS[0]) == ()
+    assert [each.key for each in view.groups("t")] == ["g", "h:i"]
+    assert view.groups("nothing") == []
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        ("leave", 0, 1),
+        ("delete-group", 0, 0),
+        ("delete-group", 0, 1),
+        ("delete-policy", 0, 0),
+        ("delete-thing", 0, 0),
+        ("detach-group", 0, 0),
+        ("detach-thing", 0, 0),
+        ("contest", 0, 0),
+    ],
+)
+def test_it_counts_no_longer_when_anything_between_them_ends(ends):
+    view = fed(region(*complete(), ends).log)
+    assert not allowed(view, "t")
+
+
+def test_a_group_that_is_created_again_has_no_policy_and_no_things():
+    view = fed(region(*complete(), ("delete-group", 0, 0), ("group", 0, 0)).log)
+    assert not allowed(view, "t")
+    assert [each.key for each in view.groups("t")] == ["h:i"]
+
+
+def test_a_group_with_the_id_of_a_certificate_is_not_that_certificate():
+    made = region(("certificate", 0, 0), ("policy", 0, 0))
+    group = thing_groups.create(Item(THING_GROUP, PRINCIPALS[0]), made.writer, {}, {}, None)
+    made.put(group)
+    policy = made.get(POLICY, "p")
+    made.put(registry.attach(made.attachment(policy, group), made.writer, policy, group))
+    assert fed(made.log).policies(PRINCIPALS[0]) == ()
