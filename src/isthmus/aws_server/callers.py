@@ -6,7 +6,6 @@ A client is told what AWS tells, which is not why; the log has the reason.
 from __future__ import annotations
 
 import hashlib
-from pathlib import Path
 from typing import NamedTuple
 
 from isthmus.adapters.sealing import Sealing
@@ -49,10 +48,9 @@ class Refused(ServiceError):
 class Callers:
     """The access keys of a region, and what their roles may do."""
 
-    def __init__(self, config: RegionConfig, view: View) -> None:
-        sealing = Sealing.load(Path(config.secrets_key)) if config.secrets_key else None
+    def __init__(self, config: RegionConfig, view: View, sealing: Sealing) -> None:
         accepted = Accepted(frozenset(models.signing_names()), config.arn_regions)
-        self._signers = Signers(view, accepted, sealing.open if sealing else None)
+        self._signers = Signers(view, accepted, sealing.open)
         self._permissions = Permissions(config.account_id, config.arn_regions, view)
 
     def caller(self, request: HttpRequest, now_s: float) -> Caller:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -18,6 +19,8 @@ from isthmus import protocol
 from isthmus.adapters.garbage import keep_for_good
 from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.adapters.sealing import Sealing
+from isthmus.adapters.x509 import DeviceX509
 from isthmus.aws import models, requests
 from isthmus.aws.context import Context
 from isthmus.aws.listed import LISTED
@@ -61,7 +64,9 @@ class Server:
         self._standing = Standing()
         self._clock = StampClock(config.region, "")
         self._promises = Promises(lambda: self._standing.is_alone)
-        callers = Callers(config, self.store.view)
+        sealing = Sealing.load(Path(config.secrets_key))
+        self._x509 = DeviceX509(sealing)
+        callers = Callers(config, self.store.view, sealing)
         exchanges = Exchanges(self._may_serve, callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
         self._is_settled = False
@@ -111,7 +116,7 @@ class Server:
         await self._level.reached()
 
     def _context(self, call: Call, caller: str) -> Context:
-        return Context(call, self.store, self._naming, self._clock, now_ms(), caller)
+        return Context(call, self.store, self._naming, self._clock, now_ms(), self._x509, caller)
 
     def _promise(self) -> WhenKept:
         return partial(
