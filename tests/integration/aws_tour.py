@@ -6,16 +6,19 @@ any. Input may need what earlier steps gave: ``Seen`` has their outputs by opera
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
+
+from made_certificates import Ca, new_ca, request
 
 Seen = dict[str, Any]
 Input = Mapping[str, Any] | Callable[[Seen], dict[str, Any]]
 
 SERVICE = "iot"
 PARENT, CHILD = "tour-house", "tour-kitchen"
-THING, BILLING = "tour-lamp-1", "tour-bill"
+THING, BILLING, POLICY = "tour-lamp-1", "tour-bill", "tour-policy"
 TAGS = [{"Key": "colour", "Value": "red"}]
 
 
@@ -30,30 +33,42 @@ class Step(NamedTuple):
         return dict(self.input(seen) if callable(self.input) else self.input)
 
 
-def _certificate(seen: Seen) -> str:
-    arn: str = seen["certificateArn"]
-    return arn
-
-
 def tour(thing_type: str) -> tuple[Step, ...]:
     """All steps; the type stays, as it can be deleted only minutes after its deprecation."""
-    return (*_registry(thing_type), *_end(thing_type))
-
-
-def _registry(thing_type: str) -> tuple[Step, ...]:
     return (
         Step("DescribeEndpoint", {"endpointType": "iot:Data-ATS"}),
+        *_types(thing_type),
+        *_things(thing_type),
+        *_groups(),
+        *_billing_groups(),
+        *_certificates(),
+        *_principals(),
+        *_policies(),
+        *_authorization(),
+        *_ca_certificates(new_ca("tour")),
+        *_tags(),
+        *_end(thing_type),
+    )
+
+
+def _types(thing_type: str) -> tuple[Step, ...]:
+    return (
         Step("CreateThingType", {"thingTypeName": thing_type, "tags": TAGS}),
         Step("UpdateThingType", {"thingTypeName": thing_type, "thingTypeProperties": {}}),
         Step("DescribeThingType", {"thingTypeName": thing_type}),
         Step("ListThingTypes", {"thingTypeName": thing_type}),
-        Step("CreateBillingGroup", {"billingGroupName": BILLING}),
+    )
+
+
+def _things(thing_type: str) -> tuple[Step, ...]:
+    attributes = {"room": "kitchen", "colour": "red"}
+    return (
         Step(
             "CreateThing",
             {
                 "thingName": THING,
                 "thingTypeName": thing_type,
-                "attributePayload": {"attributes": {"room": "kitchen", "colour": "red"}},
+                "attributePayload": {"attributes": attributes},
             },
         ),
         Step("DescribeThing", {"thingName": THING}),
@@ -67,69 +82,176 @@ def _registry(thing_type: str) -> tuple[Step, ...]:
         ),
         Step("UpdateThing", {"thingName": THING, "expectedVersion": 9}, "VersionConflictException"),
         Step("ListThings", {"attributeName": "colour", "attributeValue": "blue", "maxResults": 5}),
+    )
+
+
+def _groups() -> tuple[Step, ...]:
+    member = {"thingGroupName": CHILD, "thingName": THING}
+    properties = {"thingGroupDescription": "where we cook"}
+    return (
         Step("CreateThingGroup", {"thingGroupName": PARENT}),
         Step("CreateThingGroup", {"thingGroupName": CHILD, "parentGroupName": PARENT}),
-        Step(
-            "UpdateThingGroup",
-            {
-                "thingGroupName": CHILD,
-                "thingGroupProperties": {"thingGroupDescription": "where we cook"},
-            },
-        ),
+        Step("UpdateThingGroup", {"thingGroupName": CHILD, "thingGroupProperties": properties}),
         Step("DescribeThingGroup", {"thingGroupName": CHILD}),
         Step("ListThingGroups", {"parentGroup": PARENT, "recursive": True}),
         Step("DeleteThingGroup", {"thingGroupName": PARENT}, "InvalidRequestException"),
-        Step("AddThingToThingGroup", {"thingGroupName": CHILD, "thingName": THING}),
+        Step("AddThingToThingGroup", member),
         Step("ListThingsInThingGroup", {"thingGroupName": PARENT, "recursive": True}),
         Step("ListThingGroupsForThing", {"thingName": THING}),
-        Step("RemoveThingFromThingGroup", {"thingGroupName": CHILD, "thingName": THING}),
+        Step("RemoveThingFromThingGroup", member),
         Step("UpdateThingGroupsForThing", {"thingName": THING, "thingGroupsToAdd": [PARENT]}),
         Step("UpdateThingGroupsForThing", {"thingName": THING, "thingGroupsToRemove": [PARENT]}),
-        Step("AddThingToBillingGroup", {"billingGroupName": BILLING, "thingName": THING}),
-        Step("ListThingsInBillingGroup", {"billingGroupName": BILLING}),
-        Step("DescribeBillingGroup", {"billingGroupName": BILLING}),
-        Step(
-            "UpdateBillingGroup",
-            {
-                "billingGroupName": BILLING,
-                "billingGroupProperties": {"billingGroupDescription": "who pays"},
-            },
-        ),
+    )
+
+
+def _billing_groups() -> tuple[Step, ...]:
+    group, member = {"billingGroupName": BILLING}, {"billingGroupName": BILLING, "thingName": THING}
+    properties = {"billingGroupDescription": "who pays"}
+    return (
+        Step("CreateBillingGroup", group),
+        Step("AddThingToBillingGroup", member),
+        Step("ListThingsInBillingGroup", group),
+        Step("DescribeBillingGroup", group),
+        Step("UpdateBillingGroup", {**group, "billingGroupProperties": properties}),
         Step("ListBillingGroups"),
-        Step("RemoveThingFromBillingGroup", {"billingGroupName": BILLING, "thingName": THING}),
+        Step("RemoveThingFromBillingGroup", member),
+    )
+
+
+def _certificates() -> tuple[Step, ...]:
+    def own(seen: Seen) -> dict[str, Any]:
+        return {"certificateId": seen["CreateKeysAndCertificate"]["certificateId"]}
+
+    stranger = new_ca("a stranger").sign("tour-stranger")
+    return (
+        Step("CreateKeysAndCertificate", {"setAsActive": True}),
+        Step("DescribeCertificate", own),
+        Step("DeleteCertificate", own, "CertificateStateException"),
+        Step("CreateCertificateFromCsr", {"certificateSigningRequest": request()}),
+        Step("RegisterCertificateWithoutCA", {"certificatePem": stranger}),
         Step(
-            "AttachThingPrincipal",
-            lambda seen: {"thingName": THING, "principal": _certificate(seen)},
+            "RegisterCertificateWithoutCA",
+            {"certificatePem": stranger},
+            "ResourceAlreadyExistsException",
         ),
+        Step("ListCertificates", {"pageSize": 2, "ascendingOrder": True}),
+    )
+
+
+def _arn(seen: Seen) -> str:
+    """Of the certificate that everything is attached to."""
+    arn: str = seen["CreateKeysAndCertificate"]["certificateArn"]
+    return arn
+
+
+def _principals() -> tuple[Step, ...]:
+    def both(seen: Seen) -> dict[str, Any]:
+        return {"thingName": THING, "principal": _arn(seen)}
+
+    def principal(seen: Seen) -> dict[str, Any]:
+        return {"principal": _arn(seen)}
+
+    return (
+        Step("AttachThingPrincipal", both),
         Step("ListThingPrincipals", {"thingName": THING}),
         Step("ListThingPrincipalsV2", {"thingName": THING}),
-        Step("ListPrincipalThings", lambda seen: {"principal": _certificate(seen)}),
-        Step("ListPrincipalThingsV2", lambda seen: {"principal": _certificate(seen)}),
+        Step("ListPrincipalThings", principal),
+        Step("ListPrincipalThingsV2", principal),
         Step("DeleteThing", {"thingName": THING}, "InvalidRequestException"),
-        Step(
-            "DetachThingPrincipal",
-            lambda seen: {"thingName": THING, "principal": _certificate(seen)},
-        ),
-        Step(
-            "TagResource",
-            lambda seen: {"resourceArn": seen["CreateThingType"]["thingTypeArn"], "tags": TAGS},
-        ),
-        Step(
-            "ListTagsForResource",
-            lambda seen: {"resourceArn": seen["CreateThingType"]["thingTypeArn"]},
-        ),
-        Step(
-            "UntagResource",
-            lambda seen: {
-                "resourceArn": seen["CreateThingType"]["thingTypeArn"],
-                "tagKeys": ["colour"],
-            },
-        ),
+    )
+
+
+def _document(effect: str) -> str:
+    statement = {"Effect": effect, "Action": "iot:Publish", "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _policies() -> tuple[Step, ...]:
+    name, second = {"policyName": POLICY}, {"policyName": POLICY, "policyVersionId": "2"}
+
+    def target(seen: Seen) -> dict[str, Any]:
+        return {"policyName": POLICY, "target": _arn(seen)}
+
+    def principal(seen: Seen) -> dict[str, Any]:
+        return {"policyName": POLICY, "principal": _arn(seen)}
+
+    return (
+        Step("CreatePolicy", {**name, "policyDocument": _document("Allow")}),
+        Step("CreatePolicy", {**name, "policyDocument": "{}"}, "MalformedPolicyException"),
+        Step("GetPolicy", name),
+        Step("CreatePolicyVersion", {**name, "policyDocument": _document("Deny")}),
+        Step("GetPolicyVersion", second),
+        Step("ListPolicyVersions", name),
+        Step("SetDefaultPolicyVersion", {**name, "policyVersionId": "1"}),
+        Step("DeletePolicyVersion", second),
+        Step("ListPolicies", {"pageSize": 5}),
+        Step("AttachPrincipalPolicy", principal),
+        Step("ListPolicyPrincipals", name),
+        Step("ListPrincipalPolicies", lambda seen: {"principal": _arn(seen)}),
+        Step("DetachPrincipalPolicy", principal),
+        Step("AttachPolicy", target),
+        Step("ListAttachedPolicies", lambda seen: {"target": _arn(seen)}),
+        Step("ListTargetsForPolicy", name),
+        Step("DeletePolicy", name, "DeleteConflictException"),
+    )
+
+
+def _authorization() -> tuple[Step, ...]:
+    topic = "arn:aws:iot:eu:000000000000:topic/a"
+    asked = [{"actionType": "PUBLISH", "resources": [topic]}]
+    return (
+        Step("GetEffectivePolicies", lambda seen: {"principal": _arn(seen)}),
+        Step("TestAuthorization", lambda seen: {"principal": _arn(seen), "authInfos": asked}),
+    )
+
+
+def _ca_certificates(ca: Ca) -> tuple[Step, ...]:
+    name = {"certificateId": ca.id}
+
+    def verified(seen: Seen) -> dict[str, Any]:
+        code = seen["GetRegistrationCode"]["registrationCode"]
+        return {
+            "caCertificate": ca.pem,
+            "verificationCertificate": ca.sign(code),
+            "setAsActive": True,
+        }
+
+    signed = {"certificatePem": ca.sign("tour-signed"), "caCertificatePem": ca.pem}
+    return (
+        Step("GetRegistrationCode"),
+        Step("RegisterCACertificate", verified),
+        Step("DescribeCACertificate", name),
+        Step("ListCACertificates"),
+        Step("RegisterCertificate", signed),
+        Step("ListCertificatesByCA", {"caCertificateId": ca.id}),
+        Step("DeleteCACertificate", name, "CertificateStateException"),
+        Step("UpdateCACertificate", {**name, "newStatus": "INACTIVE"}),
+        Step("DeleteCACertificate", name),
+        Step("DeleteRegistrationCode"),
+    )
+
+
+def _tags() -> tuple[Step, ...]:
+    def resource(seen: Seen) -> dict[str, Any]:
+        return {"resourceArn": seen["CreateThingType"]["thingTypeArn"]}
+
+    return (
+        Step("TagResource", lambda seen: {**resource(seen), "tags": TAGS}),
+        Step("ListTagsForResource", resource),
+        Step("UntagResource", lambda seen: {**resource(seen), "tagKeys": ["colour"]}),
     )
 
 
 def _end(thing_type: str) -> tuple[Step, ...]:
+    def own(seen: Seen) -> dict[str, Any]:
+        return {"certificateId": seen["CreateKeysAndCertificate"]["certificateId"]}
+
     return (
+        Step("DetachPolicy", lambda seen: {"policyName": POLICY, "target": _arn(seen)}),
+        Step("DeletePolicy", {"policyName": POLICY}),
+        Step("DetachThingPrincipal", lambda seen: {"thingName": THING, "principal": _arn(seen)}),
+        Step("UpdateCertificate", lambda seen: {**own(seen), "newStatus": "INACTIVE"}),
+        Step("DeleteCertificate", own),
         Step("DeleteThing", {"thingName": THING}),
         Step("DescribeThing", {"thingName": THING}, "ResourceNotFoundException"),
         Step("DeleteThingGroup", {"thingGroupName": CHILD}),
