@@ -87,6 +87,19 @@ def test_a_page_below_goes_on_where_it_ended(client):
     assert (page["things"], rest["things"]) == (["d"], ["c", "b"])
 
 
+def test_a_page_below_goes_on_past_a_group_that_is_elsewhere_now(client):
+    for thing, group in (("a", "north"), ("b", "paris")):
+        add(client, thing, group)
+    asked = {"thingGroupName": "eu", "recursive": True}
+    page = client.list_things_in_thing_group(**asked, maxResults=1)
+    assert page["things"] == ["a"]
+    client.delete_thing_group(thingGroupName="north")
+    client.create_thing_group(thingGroupName="north", parentGroupName="us")
+    add(client, "c", "north")
+    rest = client.list_things_in_thing_group(**asked, nextToken=page["nextToken"])
+    assert rest["things"] == ["b"]
+
+
 def test_membership_is_no_part_of_the_things_version_and_again_is_no_write(region, client):
     add(client, "a", "eu")
     count = writes(region)

@@ -70,8 +70,7 @@ def things_below(
 ) -> Iterator[tuple[Way, str]]:
     """The things in a group and in all under it, each once, behind one of them."""
     behind, name = after or ((), None)
-    if way_to(context, group, _last(context, group, behind)) == behind:
-        yield from _first_met(context, group, behind, name)
+    yield from _first_met(context, group, behind, name)
     for way in below(context, group, behind):
         yield from _first_met(context, group, way, None)
 
@@ -89,8 +88,8 @@ def _first_met(
     """
     for name in things(context, _last(context, group, way), after):
         held = groups_of(context, context.get(THING, name))
-        ways = (way_to(context, group, each) for each in held)
-        if way == min((each for each in ways if each is not None), default=way):
+        ways = [found for each in held if (found := way_to(context, group, each)) is not None]
+        if ways and way == min(ways):
             yield way, name
 
 
