@@ -19,9 +19,11 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from isthmus.bench import metrics, open_files, report, rounds
+from isthmus.bench.api_metrics import PAGE, api_metrics
 from isthmus.bench.machine import machine
 from isthmus.bench.metrics import Metric
 from isthmus.bench.mosquitto import find_mosquitto
+from isthmus.bench.moto import INSTALL, find_moto
 from isthmus.bench.rounds import Measured, Options
 from isthmus.bench.stand import Tools
 from isthmus.errors import InputError
@@ -52,18 +54,37 @@ class Request:
 
 
 def run(request: Request, *, as_json: bool) -> int:
-    """Measure, show the report, and return the exit code."""
+    """Measure the gateway, show the report, and return the exit code."""
     request.validate()
-    console = Console(stderr=True, highlight=False)
-    # The NATS client's streams make asyncio warn of what does not concern TLS.
-    logging.getLogger("asyncio").setLevel(logging.ERROR)
     broker = find_mosquitto()
     known = metrics.metrics(broker, request.idle_minutes * 60)
     chosen = choose(known, request.only, is_long=request.long)
     for each in chosen:
         open_files.allow(open_files.needed(each.load), each.name)
-    if broker is None:
-        console.print("mosquitto is not installed: no peer is measured. Try: apt install mosquitto")
+    missing = "" if broker else "mosquitto is not installed: apt install mosquitto"
+    return _bench("gateway", chosen, request, missing, as_json=as_json)
+
+
+def run_api(request: Request, moto: Path | None, things: int, *, as_json: bool) -> int:
+    """Measure the AWS-compatible API, show the report, and return the exit code."""
+    request.validate()
+    if things <= PAGE:
+        raise InputError(f"--things is {things}", hint=f"more than {PAGE}, which is a page")
+    server = find_moto(moto)
+    chosen = choose(api_metrics(server, things), request.only, is_long=request.long)
+    missing = "" if server else f"moto_server is not on the PATH: {INSTALL}, or --moto PATH"
+    return _bench("api", chosen, request, missing, as_json=as_json)
+
+
+def _bench(
+    name: str, chosen: Sequence[Metric], request: Request, missing: str, *, as_json: bool
+) -> int:
+    console = Console(stderr=True, highlight=False)
+    # The NATS client's streams make asyncio warn of what does not concern TLS.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
+    if missing:
+        what, _, hint = missing.partition(": ")
+        console.print(f"{what}: no peer is measured. Try: {hint}", markup=False)
     directory = Path(tempfile.mkdtemp("-isthmus"))
     try:
         description = machine(request.tools.nats_binary, directory)
@@ -73,7 +94,7 @@ def run(request: Request, *, as_json: bool) -> int:
     if measured is None:
         console.print("interrupted; nothing is left running")
         return INTERRUPTED
-    result: dict[str, Any] = report.build(description, measured)
+    result: dict[str, Any] = report.build(description, measured, name)
     if as_json:
         sys.stdout.buffer.write(msgspec.json.encode(result) + b"\n")
     else:

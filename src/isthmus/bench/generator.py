@@ -6,17 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 from isthmus import plan_file
+from isthmus.bench.calling import call
 from isthmus.bench.connecting import connect
 from isthmus.bench.fanning import fan_out
 from isthmus.bench.holding import hold
 from isthmus.bench.offering import offer
+from isthmus.bench.paging import read_pages
 from isthmus.bench.plan import (
+    Calling,
     Connecting,
     FanningOut,
     Holding,
     LoadPlan,
     Offering,
     Outcome,
+    Paging,
     Publishing,
 )
 from isthmus.bench.publishing import publish
@@ -47,6 +51,10 @@ async def _run(plan: LoadPlan) -> Outcome:
             return await fan_out(plan, plan.load, watch)
         case Holding():
             return await hold(plan, plan.load, watch)
+        case Calling():
+            return await call(plan, plan.load, watch)
+        case Paging():
+            return await read_pages(plan, plan.load, watch)
 
 
 def _first(errors: BaseExceptionGroup[IsthmusError]) -> str:

@@ -62,6 +62,8 @@ class Metric:
     peer: Side | None = None
     #: Ours is started once for all rounds and not for each: it takes long.
     is_kept: bool = False
+    #: Measured in one round only: what it needs takes long.
+    is_once: bool = False
     #: Takes many minutes, so it is measured only when asked for, once, and for so many seconds.
     long_s: float = 0.0
 

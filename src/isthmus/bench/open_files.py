@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import resource
 
-from isthmus.bench.plan import Connecting, FanningOut, Holding, Load, Offering, Publishing
+from isthmus.bench.plan import (
+    Calling,
+    Connecting,
+    FanningOut,
+    Holding,
+    Load,
+    Offering,
+    Paging,
+    Publishing,
+)
 from isthmus.errors import ConfigError
 
 #: For everything that is not a connection of a crowd.
@@ -20,7 +29,7 @@ def needed(load: Load) -> int:
             return load.last + OTHERS
         case Publishing() | Offering():
             return load.crowd + OTHERS
-        case Connecting():
+        case Connecting() | Calling() | Paging():
             return OTHERS
 
 

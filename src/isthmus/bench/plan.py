@@ -17,6 +17,15 @@ from isthmus.errors import ConfigError, Unavailable
 from isthmus.plan_file import Part
 
 
+class AccessKey(Part, frozen=True, kw_only=True):
+    """What requests of the AWS-compatible API are signed with."""
+
+    key_id: str
+    secret: str
+    #: The region's name in the signature's scope.
+    region: str
+
+
 class Client(Part, frozen=True, kw_only=True):
     """One client. ``certificate`` and ``key`` are PEM files."""
 
@@ -73,7 +82,27 @@ class Holding(Part, frozen=True, kw_only=True, tag="holding"):
     last: int
 
 
-Load = Publishing | Offering | Connecting | FanningOut | Holding
+class Calling(Part, frozen=True, kw_only=True, tag="calling"):
+    """Connections make a thing, describe it, list a page and delete it, again and again."""
+
+    connections: int = 16
+    #: Things that are there all the time, so that a page is full.
+    standing: int = 100
+    page: int = 25
+
+
+class Paging(Part, frozen=True, kw_only=True, tag="paging"):
+    """One connection reads a long list, page by page."""
+
+    things: int
+    page: int = 250
+    #: How often it is read from its first page to its last.
+    times: int = 3
+    #: Connections that make the things beforehand.
+    makers: int = 64
+
+
+Load = Publishing | Offering | Connecting | FanningOut | Holding | Calling | Paging
 
 
 class LoadPlan(Part, frozen=True, kw_only=True):
@@ -85,9 +114,11 @@ class LoadPlan(Part, frozen=True, kw_only=True):
     hostname: str
     ca_file: str
     #: Who publishes. Each connects under its own name only.
-    clients: tuple[Client, ...]
+    clients: tuple[Client, ...] = ()
     #: Who makes up a crowd: may connect under any name that begins with its own.
     crowd_clients: tuple[Client, ...] = ()
+    #: Who calls the AWS-compatible API, where that is what is loaded.
+    access_key: AccessKey | None = None
     load: Load
     #: Seconds that are measured, and seconds of the same load before them that are not.
     seconds: float
@@ -108,7 +139,10 @@ class LoadPlan(Part, frozen=True, kw_only=True):
 
     def validate(self) -> None:
         """Raise ConfigError for values that are of the right type and still wrong."""
-        if not self.clients:
+        if isinstance(self.load, Calling | Paging):
+            if self.access_key is None:
+                raise ConfigError("access_key is missing", hint="an access key of the region")
+        elif not self.clients:
             raise ConfigError("clients is empty", hint="list at least one")
         for name in ("seconds", "warm_up_s"):
             if getattr(self, name) <= 0:
@@ -165,6 +199,10 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     late_ms: dict[str, float] = {}
     #: Connections of a crowd that were lost.
     dropped: int = 0
+    #: Milliseconds for a page at the start of a list, and at its end: first, last.
+    page_ms: dict[str, float] = {}
+    #: Seconds from the start of a process that finds what was made, to its first answer.
+    start_s: float = 0.0
     #: What went wrong; nothing else here counts then.
     error: str = ""
 

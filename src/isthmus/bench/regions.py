@@ -64,7 +64,7 @@ def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Sta
             position = await _register_many(system, certificates, tools) if certificates else 0
             await asyncio.gather(*(system.start_region(region) for region in regions))
             await _register_devices(system, operator)
-            await _until_open(operator, regions, position)
+            await until_open(operator, regions, position)
             yield _target(system, operator, ended)
 
     return stand
@@ -160,7 +160,7 @@ def _reach_peers_at(file: Path, urls: Mapping[str, str]) -> None:
     configs.dump(file, replace(config, peers=peers))
 
 
-def _complaints(system: LocalSystem) -> str:
+def complaints(system: LocalSystem) -> str:
     """The last things that a gateway, services or nats-server warned of, for an error message."""
     found = []
     for file in sorted((system.settings.state_dir / "logs").glob("*.log")):
@@ -202,11 +202,11 @@ def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Ta
         servers=system.pids(),
         sources=() if system.shared_host else SOURCES,
         check=check,
-        complaints=lambda: _complaints(system),
+        complaints=lambda: complaints(system),
     )
 
 
-async def _until_open(operator: Operator, regions: Sequence[str], position: int) -> None:
+async def until_open(operator: Operator, regions: Sequence[str], position: int) -> None:
     """Wait until gateways admit and know the log up to a position of the first region.
 
     And until every region has a second one, where there is one.

@@ -14,10 +14,12 @@ from isthmus.bench.plan import Outcome
 from isthmus.bench.rounds import Measured
 
 
-def build(machine: dict[str, Any], measured: Sequence[Measured]) -> dict[str, Any]:
+def build(
+    machine: dict[str, Any], measured: Sequence[Measured], bench: str = "gateway"
+) -> dict[str, Any]:
     """The object that `--json` prints."""
     return {
-        "bench": "gateway",
+        "bench": bench,
         "machine": machine,
         "results": [_result(each, figure) for each in measured for figure in each.metric.figures],
     }

@@ -67,7 +67,7 @@ async def _take_turns(
     measured: Measured, sides: Sequence[tuple[str, Stand, list[Outcome]]], options: Options
 ) -> None:
     metric = measured.metric
-    rounds = 1 if metric.long_s else options.rounds
+    rounds = 1 if metric.long_s or metric.is_once else options.rounds
     for number in range(1, rounds + 1):
         for name, stand, outcomes in sides:
             where = f"{metric.name}, round {number} of {rounds}: {name}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from isthmus import plan_file
 from isthmus.adapters.pki import Identity, Pki
-from isthmus.bench.plan import Client, Load, LoadPlan, Outcome, read_outcome
+from isthmus.bench.plan import AccessKey, Client, Load, LoadPlan, Outcome, read_outcome
 from isthmus.errors import Unavailable
 from isthmus.local import bring_up
 from isthmus.local.child import Child
@@ -42,6 +42,10 @@ class Target:
     sources: tuple[str, ...]
     #: Compares what clients were told with what the server says of itself.
     check: Callable[[Outcome], Awaitable[None]]
+    #: Adds what is only known of the servers, once clients are done.
+    complete: Callable[[Outcome], Awaitable[Outcome]] | None = None
+    #: Who calls the AWS-compatible API, where that is what is loaded.
+    access_key: AccessKey | None = None
     #: What the server warned of, for an error message.
     complaints: Callable[[], str] = lambda: ""
 
@@ -83,6 +87,7 @@ async def generate(
         ca_file=str(target.ca_file),
         clients=target.clients,
         crowd_clients=target.crowd,
+        access_key=target.access_key,
         load=load,
         seconds=seconds,
         warm_up_s=min(1.0, seconds),
@@ -102,6 +107,8 @@ async def generate(
             raise Unavailable(f"the generator failed{child.log_tail()}")
         outcome = read_outcome(outcome_file)
         await target.check(outcome)
+        if target.complete:
+            outcome = await target.complete(outcome)
     except Unavailable as error:
         reason = f"{error.args[0]}{target.complaints()}"
         raise Unavailable(reason, hint=error.hint) from error

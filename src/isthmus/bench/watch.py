@@ -91,5 +91,9 @@ def _told() -> Iterator[None]:
 
 
 def _used(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
+    """CPU seconds of a process, and of those that it has started; those that ended included."""
+    used = 0.0
+    for each in (process, *process.children(recursive=True)):
+        times = each.cpu_times()
+        used += times.user + times.system + times.children_user + times.children_system
+    return used

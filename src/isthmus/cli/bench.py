@@ -86,6 +86,50 @@ def gateway(
     raise typer.Exit(run(request, as_json=as_json))
 
 
+@bench_app.command("api")
+def api(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each time.")] = 10.0,
+    things: Annotated[int, typer.Option(help="How many things page_ms lists.")] = 100_000,
+    moto: Annotated[
+        Path | None, typer.Option(help="moto_server, where it is not on the PATH.")
+    ] = None,
+    nats: NatsServer = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure the AWS-compatible API: requests for each second of CPU, and pages of a long list.
+
+    Every turn starts servers of its own, as `isthmus up` would, and loads them over HTTPS from one
+    process of ours on the same machine. Where `moto_server` is installed it is measured in turn
+    with us, under the same requests, signed in the same way. It has everything in memory, verifies
+    no signature, and closes the connection after each answer, so that each request costs it a
+    handshake, as it does with every client. A value is the median of the rounds; ratio is ours
+    over the peer's.
+
+    - `ops_per_cpu_s`: 16 connections make a thing, describe it, list a page of 25 and delete it;
+      answers for each second of CPU of all servers of one region: nats-server, services, gateway,
+      lake, API and site.
+    - `two_regions_ops_per_cpu_s`: the same, where a second region has what is answered; the CPU is
+      that of both.
+    - `page_ms`, once: a list of 100,000 things in pages of 250. `page_ms_first` and `page_ms_last`
+      are for a page at its start and at its end, `page_ms_growth` is last over first. Then the
+      API's process is started again: `api_start_s` until it answers, and `api_bytes_per_thing`, by
+      what its memory is more than without things.
+
+    An answer that is wrong ends the turn, on either side. A turn that was disturbed is taken once
+    more, and the result says so under `repeated`. What fails twice has its `error` in place of what
+    is missing, and the exit code is 1.
+    """
+    from isthmus.bench.command import Request, run_api
+    from isthmus.bench.stand import Tools
+
+    request = Request(only=tuple(only or ()), rounds=rounds, seconds=seconds, tools=Tools(nats))
+    raise typer.Exit(run_api(request, moto, things, as_json=as_json))
+
+
 @bench_app.command("load", hidden=True)
 def load(
     plan: Annotated[Path, typer.Option(help="What to load and how, as JSON; a bench writes one.")],

@@ -125,6 +125,10 @@ class LocalSystem:
     def nameservers(self) -> list[tuple[str, int]]:
         return [(each.host, each.ports["dns"]) for each in self.addresses.values()]
 
+    def child(self, site: str, role: str) -> Child:
+        """One process of a site that was started, by what it does."""
+        return self._children[site][role]
+
     def pids(self, site: str | None = None) -> dict[str, int]:
         """Running processes by name, of one site or of all."""
         children = [
