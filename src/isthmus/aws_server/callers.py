@@ -14,8 +14,10 @@ from isthmus.aws.models import Service
 from isthmus.aws.requests import Call, HttpRequest
 from isthmus.aws.service_error import ServiceError
 from isthmus.config import RegionConfig
-from isthmus.core import sigv4
+from isthmus.core import access_keys, sigv4
+from isthmus.core.item import Item
 from isthmus.core.permissions import Permissions
+from isthmus.core.policy import Authorizer
 from isthmus.core.signers import Signers, UnknownSigner
 from isthmus.core.sigv4 import SKEW_MAX_S, Accepted, Request, WrongTime
 from isthmus.core.view import View
@@ -28,6 +30,8 @@ WRONG = (
     "AWS Secret Access Key and signing method. Consult the service documentation for details."
 )
 LATE = f"Signature expired, or not yet current: the time of signing is over {SKEW_MAX_S} s off."
+#: Keys whose rights are kept, compiled.
+ROLES_MAX = 1_000
 
 
 class Caller(NamedTuple):
@@ -35,6 +39,13 @@ class Caller(NamedTuple):
 
     key_id: str
     service: Service
+
+
+class _Role(NamedTuple):
+    """What a key may do, and the version of the key that says so."""
+
+    item: Item | None
+    authorizer: Authorizer
 
 
 class Refused(ServiceError):
@@ -51,6 +62,8 @@ class Callers:
     def __init__(self, config: RegionConfig, view: View, sealing: Sealing) -> None:
         accepted = Accepted(frozenset(models.signing_names()), config.arn_regions)
         self._signers = Signers(view, accepted, sealing.open)
+        self._view = view
+        self._roles: dict[str, _Role] = {}
         self._permissions = Permissions(config.account_id, config.arn_regions, view)
 
     def caller(self, request: HttpRequest, now_s: float) -> Caller:
@@ -73,9 +86,20 @@ class Callers:
     def authorize(self, caller: Caller, call: Call) -> None:
         """Raise Refused where the role of a key does not have the right to an operation."""
         action = f"iot:{call.operation.name}"
-        permissions = self._permissions.of(caller.key_id, "", "")
         # Roles tell operations apart, and nothing yet what they act on.
-        allowed, reason = permissions.allows(action, "*")
+        allowed, reason = self._role(caller.key_id).allows(action, "*")
         if not allowed:
             message = f"User: {caller.key_id} is not authorized to perform: {action}"
             raise Refused("AccessDeniedException", message, reason)
+
+    def _role(self, key_id: str) -> Authorizer:
+        """What a key's role allows. Nothing but the key's own item decides that."""
+        item = self._view.get(access_keys.ACCESS_KEY, key_id)
+        known = self._roles.get(key_id)
+        if known is not None and known.item is item:
+            return known.authorizer
+        if len(self._roles) >= ROLES_MAX:
+            self._roles.clear()
+        role = _Role(item, self._permissions.of(key_id, "", ""))
+        self._roles[key_id] = role
+        return role.authorizer

@@ -18,7 +18,7 @@ import re
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
@@ -242,7 +242,8 @@ def _check_time(stated: _Stated, now_s: float) -> None:
     try:
         if not _TIMESTAMP.fullmatch(stated.date):
             raise ValueError
-        signed = datetime.strptime(stated.date, "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        # The pattern leaves no other form; strptime takes ten times as long.
+        signed = datetime.fromisoformat(stated.date)
     except ValueError:
         raise InputError(f"the date is {_show(stated.date)}") from None
     age_s = now_s - signed.timestamp()
