@@ -40,7 +40,11 @@ class Catalogue:
             if not names:
                 del self._names[path]
         for path, name in new - old:
-            self._names.setdefault(path, SortedSet()).add(name)
+            names = self._names.get(path)
+            if names is None:
+                # Not setdefault: to make a sorted set takes longer than to add to one.
+                names = self._names[path] = SortedSet()
+            names.add(name)
 
     def count(self, *path: str) -> int:
         """How many are found under a path."""
