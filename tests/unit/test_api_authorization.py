@@ -134,8 +134,8 @@ def test_policies_are_added_and_left_out(client, principal):
 
 
 def test_what_is_not_known_of_the_client_is_told(client, principal):
-    condition = {"StringEquals": {"aws:SourceIp": "192.0.2.1"}}
-    text = document(on="topic/${iot:ClientId}/${iot:Connection.Thing.ThingName}")
+    condition = {"StringEquals": {"aws:SourceIp": "${iot:CertificateId}${iot:ClientId}"}}
+    text = document(on="topic/${iot:Connection.Thing.ThingName}/${iot:Connection.Thing.ThingName}")
     attach(client, principal, p=text, q=document(Condition=condition))
     (found,) = test(client, principal)
     assert found["missingContextValues"] == [

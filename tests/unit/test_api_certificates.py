@@ -321,6 +321,18 @@ def test_one_that_was_revoked_before_anybody_knew_it_is_described_as_far_as_it_i
     assert "certificatePem" not in found
 
 
+def test_one_that_is_of_no_key_that_the_api_takes_is_described_too(region, client):
+    write(
+        region,
+        CERTIFICATE,
+        ID,
+        lambda item, writer: registry.register_certificate(item, writer, "other", active=True),
+    )
+    found = client.describe_certificate(certificateId=ID)["certificateDescription"]
+    assert (found["certificatePem"], found["status"]) == ("other", "ACTIVE")
+    assert "validity" not in found
+
+
 # Listed
 
 

@@ -116,7 +116,7 @@ def rights(view: View, principal: str):
 @given(STEPS, st.randoms(use_true_random=False))
 @settings(max_examples=300)
 def test_whose_rights_changed_is_said_whenever_an_item_is_applied(steps, chance):
-    made = region(*steps)
+    made = region(*complete(), *steps)
     shuffled = list(made.items.values())
     chance.shuffle(shuffled)
     for log in (made.log, shuffled):
@@ -175,6 +175,14 @@ def test_a_group_that_is_created_again_has_no_policy_and_no_things():
     view = fed(region(*complete(), ("delete-group", 0, 0), ("group", 0, 0)).log)
     assert not allowed(view, "t")
     assert [each.key for each in view.groups("t")] == ["h:i"]
+
+
+def test_a_group_that_is_created_again_has_policies_of_its_own_only_for_its_own_things():
+    again = [("delete-group", 0, 1), ("group", 0, 1), ("attach-group", 0, 1)]
+    made = region(*complete(), *again)
+    assert not allowed(fed(made.log), "t")
+    made.step("enter", 0, 1)
+    assert allowed(fed(made.log), "t")
 
 
 def test_a_group_with_the_id_of_a_certificate_is_not_that_certificate():

@@ -14,6 +14,7 @@ from isthmus.aws.service_error import ServiceError
 from isthmus.core import certificates, lives, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import ATTACHMENT, CERTIFICATE, CertificateStatus, Writer
+from isthmus.errors import InputError
 
 _CHANGES = {
     CertificateStatus.ACTIVE: registry.activate,
@@ -42,11 +43,17 @@ def describe_certificate(context: Context, parameters: Parameters) -> Output:
 
 
 def validity(context: Context, item: Item) -> dict[str, Any]:
-    """A certificate and from when to when it may be used; nothing where only its id is known."""
+    """A certificate and from when to when it may be used, as far as that is known.
+
+    Of one that was revoked unseen there is the id, and operators register keys of any kind.
+    """
     pem = item.register("pem")
     if pem is None:
         return {}
-    read = context.x509.read(pem)
+    try:
+        read = context.x509.read(pem)
+    except InputError:
+        return {"certificatePem": pem}
     validity = {"notBefore": read.not_before, "notAfter": read.not_after}
     return {"certificatePem": pem, "validity": validity}
 
