@@ -46,6 +46,7 @@ def tour(thing_type: str) -> tuple[Step, ...]:
         *_policies(),
         *_authorization(),
         *_ca_certificates(new_ca("tour")),
+        *_settings(),
         *_tags(),
         *_end(thing_type),
     )
@@ -228,6 +229,29 @@ def _ca_certificates(ca: Ca) -> tuple[Step, ...]:
         Step("UpdateCACertificate", {**name, "newStatus": "INACTIVE"}),
         Step("DeleteCACertificate", name),
         Step("DeleteRegistrationCode"),
+    )
+
+
+def _settings() -> tuple[Step, ...]:
+    enabled = {"eventConfigurations": {"THING": {"Enabled": True}}}
+    alias, rule = {"roleAlias": "tour-alias"}, {"ruleName": "tour_rule"}
+    role = {"roleArn": "arn:aws:iam::000000000000:role/tour"}
+    payload = {"topicRulePayload": {"sql": "SELECT * FROM 'a/b'", "actions": []}}
+    return (
+        Step("UpdateEventConfigurations", enabled),
+        Step("DescribeEventConfigurations"),
+        Step("CreateRoleAlias", alias | role),
+        Step("UpdateRoleAlias", alias | {"credentialDurationSeconds": 900}),
+        Step("DescribeRoleAlias", alias),
+        Step("ListRoleAliases"),
+        Step("DeleteRoleAlias", alias),
+        Step("CreateTopicRule", rule | payload),
+        Step("ReplaceTopicRule", rule | payload),
+        Step("DisableTopicRule", rule),
+        Step("EnableTopicRule", rule),
+        Step("GetTopicRule", rule),
+        Step("ListTopicRules"),
+        Step("DeleteTopicRule", rule),
     )
 
 

@@ -124,6 +124,8 @@ def test_a_ca_is_registered_by_who_has_its_key(region, client):
     created = shown.pop("creationDate")
     assert created.timestamp() * 1000 == region.now_ms
     assert len(shown.pop("generationId")) == 36
+    tags = client.list_tags_for_resource(resourceArn=ARN)["tags"]
+    assert tags == [{"Key": "a", "Value": "b"}]
     read = region.x509.read(CA.pem)
     assert shown == {
         "certificateArn": ARN,

@@ -82,6 +82,17 @@ def test_a_policy_is_created_read_and_deleted(region, client):
     assert versions(client) == [("1", True)]
 
 
+def test_a_policy_has_tags(client):
+    tags = [{"Key": "a", "Value": "b"}]
+    client.create_policy(policyName="p", policyDocument=ONE, tags=tags)
+    assert client.list_tags_for_resource(resourceArn=ARN)["tags"] == tags
+    client.create_policy_version(policyName="p", policyDocument=TWO, setAsDefault=True)
+    assert client.list_tags_for_resource(resourceArn=ARN)["tags"] == tags
+    client.untag_resource(resourceArn=ARN, tagKeys=["a"])
+    assert client.list_tags_for_resource(resourceArn=ARN)["tags"] == []
+    assert client.get_policy(policyName="p")["policyDocument"] == TWO
+
+
 def test_whatever_is_not_there_is_not_found(client):
     asked = {"policyName": "p", "policyVersionId": "1"}
     for call, parameters in (

@@ -13,6 +13,7 @@ from isthmus.core import lives, registry
 from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
 from isthmus.core.item import Item
+from isthmus.core.settings import ROLE_ALIAS, TOPIC_RULE
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.errors import InputError
@@ -24,17 +25,21 @@ ARN_KINDS = {
     registry.CERTIFICATE: "cert",
     registry.POLICY: "policy",
     CA_CERTIFICATE: "cacert",
+    ROLE_ALIAS: "rolealias",
+    TOPIC_RULE: "rule",
     THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
 #: AWS gives them no other id, and creates none of them twice, be it the same.
-KNOWN_BY_KEY = {registry.CERTIFICATE, registry.POLICY, CA_CERTIFICATE}
+KNOWN_BY_KEY = {registry.CERTIFICATE, registry.POLICY, CA_CERTIFICATE, ROLE_ALIAS, TOPIC_RULE}
 NAMES = {
     "billinggroup": "Billing group",
     "thing": "Thing",
     "cert": "Certificate",
     "policy": "Policy",
     "cacert": "CA certificate",
+    "rolealias": "Role alias",
+    "rule": "Rule",
     "thinggroup": "Thing group",
     "thingtype": "Thing type",
 }

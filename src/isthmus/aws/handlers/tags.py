@@ -11,15 +11,28 @@ from isthmus.aws.paging import Entry
 from isthmus.aws.resources import ARN_KINDS, existing, present, refuse
 from isthmus.core import register_map, resource
 from isthmus.core.billing_groups import BILLING_GROUP
+from isthmus.core.ca_certificates import CA_CERTIFICATE
 from isthmus.core.item import Item
-from isthmus.core.registry import Writer
+from isthmus.core.registry import POLICY, Writer
 from isthmus.core.resource import TAGS, TAGS_MAX
+from isthmus.core.settings import ROLE_ALIAS, TOPIC_RULE
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.errors import InputError
 
 #: By what an ARN calls them, the kinds of item that may have tags, each under its name.
-TAGGED = {ARN_KINDS[kind]: kind for kind in (BILLING_GROUP, THING_GROUP, THING_TYPE)}
+TAGGED = {
+    ARN_KINDS[kind]: kind
+    for kind in (
+        BILLING_GROUP,
+        CA_CERTIFICATE,
+        POLICY,
+        ROLE_ALIAS,
+        THING_GROUP,
+        THING_TYPE,
+        TOPIC_RULE,
+    )
+}
 
 
 @OPERATIONS.handles("TagResource")
