@@ -96,6 +96,8 @@ async def test_the_tour_has_every_operation_that_is_there() -> None:
     assert {step.operation for step in tour("lamp")} == there
 
 
+# The command reads its models anew for every operation, which a loaded machine takes a second for.
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("client", "region"), [(by_boto3, HOME), (by_the_cli, OTHER)])
 async def test_a_client_goes_through_all_operations(
     regions: Regions,
