@@ -11,8 +11,8 @@
     region.route              this site's director: where the stable name leads now
     region.gateway            a gateway's figures: every second
     region.connected          a gateway has let clients in: their other connections are older
-    region.presence           a gateway tells the services who comes and goes: every 20 ms, if any,
-                              and every second
+    region.presence           a gateway tells the services who comes and goes: ten times a second
+                              if anybody does, and every second
     region.census             the services ask a gateway to tell of everybody who is there
     region.superseded         the services tell a gateway whose connections are not the newest
 

@@ -22,8 +22,10 @@ from isthmus.protocol import PresenceTold
 if TYPE_CHECKING:
     from isthmus.gateway.connection import Connection
 
-#: While nothing happens.
+#: Between two words to the services, while nothing happens, and while much does: what happens first
+#: is told at once.
 TELL_S = 1.0
+GATHER_S = 0.1
 #: Clients in one message of a census, about: some hundred kilobytes.
 PART_CLIENTS = 2_000
 
@@ -74,8 +76,9 @@ class Presence:
 
     async def tell(self) -> None:
         """Tell what there is to tell, if the services can hear it."""
-        is_due = monotonic_s() - self._told_s >= TELL_S
-        if not self._client.is_connected or not (self._changes or self._is_asked or is_due):
+        has_news = self._changes or self._is_asked
+        waited_s = monotonic_s() - self._told_s
+        if not self._client.is_connected or waited_s < (GATHER_S if has_news else TELL_S):
             return
         self._told_s = monotonic_s()
         told = [*([self._said(self._taken())]), *self._census()]

@@ -43,8 +43,10 @@ from isthmus.region.state import StateStore, presence_name
 _log = logging.getLogger(__name__)
 
 LOOK_S = 0.5
-#: Words stored together.
+#: Words stored together, and for how long others are waited for once some were stored: a batch is
+#: a write to every disk, and every process of the region reads it.
 STORE_MAX = 500
+GATHER_S = 0.1
 STORE_TIMEOUT_S = 5.0
 #: Between two attempts to store, and two rounds of questions to gateways.
 AGAIN_S = 0.2
@@ -192,6 +194,7 @@ class Presence:
                 else:
                     for _ in said:
                         self._waiting.popleft()
+                    await asyncio.sleep(GATHER_S)
 
     async def _store(self, said: list[Said]) -> None:
         if not self._writer:
