@@ -16,6 +16,7 @@ from nats.js.errors import APIError, NotFoundError
 from isthmus.adapters.nats.streams import LOG, log_subject
 from isthmus.core import item as items
 from isthmus.core.item import Item
+from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import StaleRevision, Unavailable
 
 TIMEOUT_S = 5.0
@@ -80,5 +81,5 @@ class NatsChangeLog:
         try:
             answer = await self._client.request(f"$JS.API.STREAM.INFO.{LOG}", b"", TIMEOUT_S)
             return msgspec.json.decode(answer.data, type=_Info).state.last_seq
-        except (TimeoutError, NatsError, msgspec.DecodeError) as error:
+        except (TimeoutError, NatsError, *UNDECODABLE) as error:
             raise Unavailable(f"the change log does not answer: {error!r}") from error
