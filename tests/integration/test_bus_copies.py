@@ -21,6 +21,7 @@ from isthmus.core.stamp import StampClock
 from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader, Reached
 from isthmus.region.items import ItemStore
+from isthmus.region.presence import Presence
 from isthmus.region.state import StateStore, read_name
 from isthmus.tasks import end
 from isthmus.wire.packets import Publish
@@ -56,7 +57,9 @@ async def test_two_peers_may_put_the_same_lost_batches_back_at_once(server: Real
 
 
 def reader(client: Client) -> BusReader:
-    return BusReader(client, ItemStore(NatsChangeLog(client)), StateStore(client), "us", ["us"])
+    store, state = ItemStore(NatsChangeLog(client)), StateStore(client)
+    presence = Presence(client, state, "us", lambda *_: True, lambda _: True)
+    return BusReader(client, store, state, presence, "us", ["us"])
 
 
 @asynccontextmanager

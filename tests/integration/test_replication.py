@@ -94,7 +94,7 @@ async def test_a_wiped_region_gets_everything_back_before_it_admits_anybody(
         sender.publish(20)
         await sender.settled()
     await regions.in_both_lakes(sender)
-    rows = sorted(row.position for row in regions.lake(HOME, raw=True))
+    rows = sorted(row.position for row in regions.lake(HOME, name, raw=True))
 
     await regions.kill(OTHER)
     regions.system.wipe(OTHER)
@@ -114,7 +114,7 @@ async def test_a_wiped_region_gets_everything_back_before_it_admits_anybody(
     await regions.together()
     await until(
         "the lake is filled again",
-        lambda: sorted(row.position for row in regions.lake(OTHER, raw=True)) == rows,
+        lambda: sorted(row.position for row in regions.lake(OTHER, name, raw=True)) == rows,
     )
 
 

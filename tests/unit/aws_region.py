@@ -30,6 +30,15 @@ ENDPOINT = "https://iot.example.com"
 ACCOUNT = "123456789012"
 
 
+def handled(service: str = "iot") -> list[str]:
+    """The operations that the project has handlers for; tests may have made others."""
+    return [
+        each.operation
+        for each in handlers.OPERATIONS.listed()
+        if each.is_there and each.service == service and not each.operation.endswith("Dimension")
+    ]
+
+
 class Stream(BytesIO):
     """A body as urllib3 hands it to botocore."""
 

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import pytest
 from aws_inputs import request_of, valid
-from aws_region import AwsRegion
+from aws_region import AwsRegion, handled
 from botocore.parsers import create_parser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.aws import models
-from isthmus.aws.handlers import OPERATIONS
 from isthmus.core import registry
 from isthmus.core.registry import CERTIFICATE, Writer
 
 IOT = models.service("iot")
-HANDLED = [each.operation for each in OPERATIONS.listed() if each[::2] == ("iot", True)]
+HANDLED = handled()
 ARN = "arn:aws:iot:eu-west-1:123456789012"
 #: Of things that are there, so that not every name leads nowhere.
 PRESENT = {

@@ -105,11 +105,15 @@ class _Changes:
         self._settle(item)
 
     def _settle(self, item: Item) -> None:
-        """Write down the numbers that are shown already."""
+        """Write down the numbers that are shown already.
+
+        Not for more lives than before: nobody has written the documents anew.
+        """
         for version in versions(item):
-            written = {each.number for each in _entries(self._before[version.key])}
-            if written != {version.number}:
-                self._enter(version.key, version.number, version.created_ms)
+            entries = _entries(self._before[version.key])
+            if {each.number for each in entries} != {version.number}:
+                lives = self._lives & frozenset[Dot]().union(*(each.lives for each in entries))
+                self._enter(version.key, version.number, version.created_ms, lives)
 
     def list(self, key: str) -> None:
         """List a version anew, under the number that it has or the next one."""
@@ -117,15 +121,16 @@ class _Changes:
         found = [each for each in entries if each.lives & self._lives]
         if found:
             # Settled, so there is one number.
-            self._enter(key, found[0].number, min(each.created_ms for each in found))
+            created_ms = min(each.created_ms for each in found)
+            self._enter(key, found[0].number, created_ms, self._lives)
         else:
-            self._enter(key, self._last + 1, self.write.stamp.ms)
+            self._enter(key, self._last + 1, self.write.stamp.ms, self._lives)
 
     def remove(self, key: str) -> None:
         self._after[key] = self._before.get(key, Live()).kill()
 
-    def _enter(self, key: str, number: int, created_ms: int) -> None:
-        entry = {"number": number, "created_ms": created_ms, "lives": sorted(self._lives)}
+    def _enter(self, key: str, number: int, created_ms: int, lives: frozenset[Dot]) -> None:
+        entry = {"number": number, "created_ms": created_ms, "lives": sorted(lives)}
         # In place of those from before: of this write there is one entry, whatever it changes.
         self._after[key] = self._before.get(key, Live()).kill().add(self.write.dot, entry)
         self._last = max(self._last, number)
