@@ -29,8 +29,9 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from isthmus.adapters import certificate_parts as parts
 from isthmus.adapters import private_files
 from isthmus.errors import ConfigError, InputError
 
@@ -87,7 +88,7 @@ class _Request:
 
     @property
     def subject(self) -> x509.Name:
-        return _subject(self.name[:_COMMON_NAME_MAX], self.kind)
+        return parts.subject(self.name[:_COMMON_NAME_MAX], self.kind)
 
 
 def load_certificate(pem: str | bytes) -> x509.Certificate:
@@ -198,14 +199,14 @@ class Pki:
     ) -> x509.Certificate:
         # The key is part of the name, so that two systems' CAs are never taken for each other.
         digest = x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
-        subject = _subject(f"Isthmus {name} CA {digest[:8]}", "ca")
+        subject = parts.subject(f"Isthmus {name} CA {digest[:8]}", "ca")
         ends = self._now() + CA_LIFETIME
         if issuer:
             ends = min(ends, issuer.certificate.not_valid_after_utc)
         builder = (
             self._builder(subject, key.public_key(), ends, issuer)
             .add_extension(x509.BasicConstraints(True, path_length), critical=True)
-            .add_extension(_key_usage(is_ca=True), critical=True)
+            .add_extension(parts.key_usage(is_ca=True), critical=True)
         )
         if usages:
             builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
@@ -256,7 +257,7 @@ class Pki:
         builder = (
             self._builder(request.subject, public_key, ends, issuer)
             .add_extension(x509.BasicConstraints(False, None), critical=True)
-            .add_extension(_key_usage(is_ca=False), critical=True)
+            .add_extension(parts.key_usage(is_ca=False), critical=True)
             .add_extension(x509.ExtendedKeyUsage(request.usages), critical=False)
         )
         if request.alternatives:
@@ -337,30 +338,6 @@ def _write_if_other(file: Path, content: bytes) -> None:
     """Not synced to the disk: a leaf that a power loss tore is noticed and made anew."""
     if not file.exists() or file.read_bytes() != content:
         private_files.write(file, content, 0o644)
-
-
-def _subject(common_name: str, unit: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Isthmus"),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
-
-
-def _key_usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
 
 
 def _alternatives(certificate: x509.Certificate) -> tuple[x509.GeneralName, ...]:

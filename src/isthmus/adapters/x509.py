@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from isthmus.adapters import certificate_parts as parts
 from isthmus.adapters.sealing import Sealing
 from isthmus.core import issuing
 from isthmus.core.issuing import Authority
@@ -34,7 +35,7 @@ RSA_BITS_MIN = 2048
 RSA_BITS_MAX = 16384
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 #: The subject of those that name none, as on AWS.
-COMMON_NAME = "AWS IoT Certificate"
+NAMELESS = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
 _CLIENT = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
 #: What the library raises for what it cannot read, wherever in it that is found out.
 _BROKEN = (
@@ -90,7 +91,7 @@ class DeviceX509:
         key = ec.generate_private_key(ec.SECP256R1())
         subject_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         # The key is part of the name, so that two CAs are never taken for each other.
-        subject = _name("ca", f"Isthmus IoT CA {subject_key.digest.hex()[:8]}")
+        subject = parts.subject(f"Isthmus IoT CA {subject_key.digest.hex()[:8]}", "ca")
         certificate = (
             x509.CertificateBuilder(subject, subject, key.public_key())
             .serial_number(x509.random_serial_number())
@@ -98,7 +99,7 @@ class DeviceX509:
             .not_valid_after(NOT_AFTER)
             .add_extension(subject_key, critical=False)
             .add_extension(x509.BasicConstraints(True, 0), critical=True)
-            .add_extension(_usage(is_ca=True), critical=True)
+            .add_extension(parts.key_usage(is_ca=True), critical=True)
             # Of what it signs, nothing is ever taken for a server.
             .add_extension(_CLIENT, critical=False)
             .sign(key, hashes.SHA256())
@@ -139,8 +140,7 @@ class DeviceX509:
         key = serialization.load_pem_public_key(public_key.encode())
         if not isinstance(key, rsa.RSAPublicKey):
             raise InputError("not an RSA key")
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
-        return self._issued(authority, subject, key, now)
+        return self._issued(authority, NAMELESS, key, now)
 
     def issue_for(self, authority: Authority, request: str, now: datetime) -> Certificate:
         """A device's certificate for a signing request; raises InputError where it is none."""
@@ -148,11 +148,7 @@ class DeviceX509:
             read = x509.load_pem_x509_csr(request.encode())
             if not read.is_signature_valid:
                 raise ValueError("its signature is not of its key")
-            subject = (
-                read.subject
-                if list(read.subject)
-                else x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, COMMON_NAME)])
-            )
+            subject = read.subject if list(read.subject) else NAMELESS
             return self._issued(authority, subject, _usable_key(read.public_key()), now)
 
     def _issued(
@@ -175,7 +171,7 @@ class DeviceX509:
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
             )
             .add_extension(x509.BasicConstraints(False, None), critical=True)
-            .add_extension(_usage(is_ca=False), critical=True)
+            .add_extension(parts.key_usage(is_ca=False), critical=True)
             .add_extension(_CLIENT, critical=False)
             .sign(signer, hashes.SHA256())
         )
@@ -241,27 +237,3 @@ def _described(certificate: x509.Certificate) -> Certificate:
 
 def _hash(name: x509.Name) -> str:
     return hashlib.sha256(name.public_bytes()).hexdigest()
-
-
-def _name(unit: str, common_name: str) -> x509.Name:
-    return x509.Name(
-        [
-            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Isthmus"),
-            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, unit),
-            x509.NameAttribute(NameOID.COMMON_NAME, common_name),
-        ]
-    )
-
-
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=not is_ca,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )
