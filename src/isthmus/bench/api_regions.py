@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import msgspec
@@ -13,12 +12,11 @@ import psutil
 
 from isthmus.bench.api_client import ApiClient, Server
 from isthmus.bench.plan import AccessKey, Outcome
-from isthmus.bench.regions import complaints, until_open
-from isthmus.bench.stand import Stand, Target, Tools
+from isthmus.bench.regions import complaints, local_system, until_open
+from isthmus.bench.stand import Ended, Stand, Target, Tools
 from isthmus.clock import monotonic_s
 from isthmus.errors import Unavailable
-from isthmus.local.operator import Operator
-from isthmus.local.system import LocalSystem, Settings
+from isthmus.local.system import LocalSystem
 
 POLL_S = 0.02
 #: For a process that starts to have read the whole log.
@@ -35,24 +33,14 @@ def isthmus_api(*regions: str, restarts: bool = False) -> Stand:
 
     @asynccontextmanager
     async def stand(directory: Path, tools: Tools) -> AsyncIterator[Target]:
-        ended: list[str] = []
-        settings = Settings(
-            directory, regions, nats_binary=tools.nats_binary, launcher=tools.launcher
-        )
-        async with AsyncExitStack() as stack:
-            system = LocalSystem(settings, random.Random(), ended.append)
-            stack.push_async_callback(system.stop)
-            operator = await stack.enter_async_context(Operator(system))
+        ended = Ended()
+        async with local_system(directory, regions, tools, ended) as (system, operator):
             await asyncio.gather(*(system.start(region) for region in regions))
             await until_open(operator, regions, 0)
             home = regions[0]
             made = await operator.create_access_key(home, ROLE)
             key = AccessKey(key_id=made["id"], secret=made["secret"], region=home)
             address = system.address(home)
-
-            async def check(_: Outcome) -> None:
-                if ended:
-                    raise Unavailable(f"a server ended while it was measured: {ended[0]}")
 
             server = Server(
                 address.host,
@@ -71,7 +59,7 @@ def isthmus_api(*regions: str, restarts: bool = False) -> Stand:
                 crowd=(),
                 servers=system.pids(),
                 sources=(),
-                check=check,
+                check=ended.check,
                 complete=_Restart(system, home, server) if restarts else None,
                 access_key=key,
                 complaints=lambda: complaints(system),

@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from isthmus.bench import closed_loop
 from isthmus.bench.api_client import ApiClient, Server
 from isthmus.bench.plan import Calling, LoadPlan, Outcome
 from isthmus.bench.watch import Watch
 from isthmus.errors import BrokenInvariant
-from isthmus.tasks import end
 
 
 async def call(plan: LoadPlan, load: Calling, watch: Watch) -> Outcome:
@@ -39,26 +39,8 @@ async def call(plan: LoadPlan, load: Calling, watch: Watch) -> Outcome:
                 answered += 1
                 number += 1
 
-    async def measure() -> int:
-        await asyncio.sleep(plan.warm_up_s)
-        watch.begin()
-        before = answered
-        await asyncio.sleep(plan.seconds)
-        count = answered - before
-        watch.end()
-        return count
-
-    tasks = [asyncio.create_task(again_and_again(each)) for each in range(load.connections)]
-    measuring = asyncio.create_task(measure())
-    try:
-        # A connection never ends by itself: whoever does has failed.
-        done, _ = await asyncio.wait({*tasks, measuring}, return_when=asyncio.FIRST_COMPLETED)
-        for each in done:
-            each.result()
-        count = measuring.result()
-    finally:
-        await end([*tasks, measuring])
-    return Outcome(count=count, **watch.figures())
+    loops = (again_and_again(each) for each in range(load.connections))
+    return await closed_loop.count(plan, watch, loops, lambda: answered)
 
 
 async def make(server: Server, names: Iterable[str], connections: int) -> None:

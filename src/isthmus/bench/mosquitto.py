@@ -11,9 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from isthmus.adapters.pki import Pki
-from isthmus.bench.plan import Outcome
-from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
-from isthmus.errors import ConfigError, Unavailable
+from isthmus.bench.stand import (
+    CROWD,
+    DEVICES,
+    SOURCES,
+    Ended,
+    Stand,
+    Target,
+    Tools,
+    clients,
+    serving,
+)
+from isthmus.errors import ConfigError
 from isthmus.local.addresses import Addresses
 from isthmus.local.child import Child
 
@@ -57,35 +66,28 @@ def mosquitto(binary: str) -> Stand:
             # Started by root, it would become a user that cannot read the key.
             "user root\n"
         )
-        ended: list[str] = []
+        ended = Ended()
         child = Child(
             MOSQUITTO,
             [binary, "-c", str(config)],
             directory / "mosquitto.log",
             probe=(address.host, address.ports["mqtt"]),
-            on_end=lambda each, code: ended.append(f"{each.name} ended with code {code}"),
+            on_end=ended.child,
         )
         try:
-            await child.start()
-            assert child.pid is not None
-
-            async def check(_: Outcome) -> None:
-                if ended:
-                    raise Unavailable(f"a server ended while it was measured: {ended[0]}")
-
-            yield Target(
-                host=address.host,
-                port=address.ports["mqtt"],
-                hostname=hostname,
-                ca_file=pki.ca_file,
-                clients=clients(pki, DEVICES),
-                crowd=clients(pki, CROWD),
-                servers={MOSQUITTO: child.pid},
-                sources=() if addresses.shared_host else SOURCES,
-                check=check,
-            )
+            async with serving(child) as pid:
+                yield Target(
+                    host=address.host,
+                    port=address.ports["mqtt"],
+                    hostname=hostname,
+                    ca_file=pki.ca_file,
+                    clients=clients(pki, DEVICES),
+                    crowd=clients(pki, CROWD),
+                    servers={MOSQUITTO: pid},
+                    sources=() if addresses.shared_host else SOURCES,
+                    check=ended.check,
+                )
         finally:
-            await child.stop()
             addresses.release()
 
     return stand

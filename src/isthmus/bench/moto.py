@@ -11,9 +11,9 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from isthmus.adapters.pki import Pki
-from isthmus.bench.plan import AccessKey, Outcome
-from isthmus.bench.stand import Stand, Target, Tools
-from isthmus.errors import InputError, Unavailable
+from isthmus.bench.plan import AccessKey
+from isthmus.bench.stand import Ended, Stand, Target, Tools, serving
+from isthmus.errors import InputError
 from isthmus.local.addresses import Addresses
 from isthmus.local.child import Child
 
@@ -59,36 +59,29 @@ def moto(command: str) -> Stand:
         hostname = "iot.moto.isthmus.test"
         identity = pki.aws_api(MOTO, [hostname], [address.host])
         files = ("-c", str(identity.chain), "-k", str(identity.key))
-        ended: list[str] = []
+        ended = Ended()
         child = Child(
             MOTO,
             [command, "-s", "-H", address.host, "-p", str(port), *files],
             directory / "moto.log",
             probe=(address.host, port),
-            on_end=lambda each, code: ended.append(f"{each.name} ended with code {code}"),
+            on_end=ended.child,
         )
         try:
-            await child.start()
-            assert child.pid is not None
-
-            async def check(_: Outcome) -> None:
-                if ended:
-                    raise Unavailable(f"a server ended while it was measured: {ended[0]}")
-
-            yield Target(
-                host=address.host,
-                port=port,
-                hostname=hostname,
-                ca_file=pki.ca_file,
-                clients=(),
-                crowd=(),
-                servers={MOTO: child.pid},
-                sources=(),
-                check=check,
-                access_key=KEY,
-            )
+            async with serving(child) as pid:
+                yield Target(
+                    host=address.host,
+                    port=port,
+                    hostname=hostname,
+                    ca_file=pki.ca_file,
+                    clients=(),
+                    crowd=(),
+                    servers={MOTO: pid},
+                    sources=(),
+                    check=ended.check,
+                    access_key=KEY,
+                )
         finally:
-            await child.stop()
             addresses.release()
 
     return stand

@@ -22,7 +22,7 @@ from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.streams import ensure_streams
 from isthmus.bench.certificates import register_many
 from isthmus.bench.plan import DelayPlan, Outcome, Route
-from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Stand, Target, Tools, clients
+from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Ended, Stand, Target, Tools, clients
 from isthmus.config import Listen, RegionConfig
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import BrokenInvariant, Unavailable
@@ -51,16 +51,12 @@ def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Sta
 
     @asynccontextmanager
     async def stand(directory: Path, tools: Tools) -> AsyncIterator[Target]:
-        ended: list[str] = []
-        settings = Settings(
-            directory, regions, nats_binary=tools.nats_binary, launcher=tools.launcher
-        )
+        ended = Ended()
         async with AsyncExitStack() as stack:
-            system = LocalSystem(settings, random.Random(), ended.append)
-            stack.push_async_callback(system.stop)
-            operator = await stack.enter_async_context(Operator(system))
+            running = local_system(directory, regions, tools, ended)
+            system, operator = await stack.enter_async_context(running)
             if one_way_s:
-                await stack.enter_async_context(_distance(system, one_way_s, tools, ended.append))
+                await stack.enter_async_context(_distance(system, one_way_s, tools, ended.say))
             position = await _register_many(system, certificates, tools) if certificates else 0
             await asyncio.gather(*(system.start_region(region) for region in regions))
             await _register_devices(system, operator)
@@ -68,6 +64,22 @@ def isthmus(*regions: str, one_way_s: float = 0.0, certificates: int = 0) -> Sta
             yield _target(system, operator, ended)
 
     return stand
+
+
+@asynccontextmanager
+async def local_system(
+    directory: Path, regions: Sequence[str], tools: Tools, ended: Ended
+) -> AsyncIterator[tuple[LocalSystem, Operator]]:
+    """A system whose processes are started by whoever asks, and all stopped; and its operator."""
+    settings = Settings(
+        directory, tuple(regions), nats_binary=tools.nats_binary, launcher=tools.launcher
+    )
+    system = LocalSystem(settings, random.Random(), ended.say)
+    try:
+        async with Operator(system) as operator:
+            yield system, operator
+    finally:
+        await system.stop()
 
 
 async def _register_devices(system: LocalSystem, operator: Operator) -> None:
@@ -183,13 +195,12 @@ class _LogLine(msgspec.Struct):
     reason: str = ""
 
 
-def _target(system: LocalSystem, operator: Operator, ended: Sequence[str]) -> Target:
+def _target(system: LocalSystem, operator: Operator, ended: Ended) -> Target:
     home = system.settings.regions[0]
     address = system.address(home)
 
     async def check(outcome: Outcome) -> None:
-        if ended:
-            raise Unavailable(f"a server ended while it was measured: {ended[0]}")
+        await ended.check(outcome)
         await _check_counts(operator, system.settings.regions, outcome)
 
     return Target(

@@ -6,8 +6,8 @@ the turn before is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,6 +61,36 @@ class Tools:
 
 #: Starts servers under a directory, for as long as the context lasts.
 Stand = Callable[[Path, Tools], AbstractAsyncContextManager[Target]]
+
+
+class Ended:
+    """Servers that ended though nobody stopped them: what was measured then counts for nothing."""
+
+    def __init__(self) -> None:
+        self._said: list[str] = []
+
+    def child(self, child: Child, code: int) -> None:
+        """As a child tells of its end."""
+        self.say(f"{child.name} ended with code {code}")
+
+    def say(self, what: str) -> None:
+        self._said.append(what)
+
+    async def check(self, _: Outcome) -> None:
+        """Raise Unavailable if any has."""
+        if self._said:
+            raise Unavailable(f"a server ended while it was measured: {self._said[0]}")
+
+
+@asynccontextmanager
+async def serving(child: Child) -> AsyncIterator[int]:
+    """The pid of a server that runs, for as long as the context lasts."""
+    try:
+        await child.start()
+        assert child.pid is not None
+        yield child.pid
+    finally:
+        await child.stop()
 
 
 def clients(pki: Pki, names: Iterable[str]) -> tuple[Client, ...]:
