@@ -23,16 +23,6 @@ def document(effect="Allow", action="iot:Publish", on="topic/a", **more):
 
 
 @pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
-@pytest.fixture
 def principal(client):
     made = client.register_certificate_without_ca(certificatePem=CERTIFICATE, status="ACTIVE")
     return made["certificateArn"]

@@ -9,16 +9,6 @@ from aws_region import AwsRegion
 INVALID, NOT_FOUND = "InvalidRequestException", "ResourceNotFoundException"
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def create(client, name, description=None):
     given = {"billingGroupDescription": description} if description else {}
     return client.create_billing_group(billingGroupName=name, billingGroupProperties=given)

@@ -22,16 +22,6 @@ SNI = {"caCertificate": CA.pem, "certificateMode": "SNI_ONLY"}
 BODY = {"templateBody": "{}", "roleArn": "arn:aws:iam::123456789012:role/r"}
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def described(client):
     return client.describe_ca_certificate(certificateId=CA.id)["certificateDescription"]
 

@@ -32,16 +32,6 @@ ARN = f"arn:aws:iot:eu-west-1:123456789012:cert/{ID}"
 CLIENT = AwsRegion().client()
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def status(client, certificate_id=ID):
     found = client.describe_certificate(certificateId=certificate_id)
     return found["certificateDescription"]["status"]

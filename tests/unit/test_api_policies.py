@@ -26,16 +26,6 @@ CLIENT = AwsRegion().client()
 ARN = "arn:aws:iot:eu-west-1:123456789012:policy/p"
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def clean(output):
     return {name: value for name, value in output.items() if name != "ResponseMetadata"}
 

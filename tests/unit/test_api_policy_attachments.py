@@ -13,16 +13,6 @@ GROUP = f"{PREFIX}thinggroup/g:1"
 CA = new_ca()
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def certificate(client):
     return client.register_certificate_without_ca(certificatePem=CA.sign())["certificateArn"]
 

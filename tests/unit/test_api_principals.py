@@ -33,11 +33,6 @@ def region():
     return made
 
 
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def paged(client, operation, key, **parameters):
     """What is on all pages of a list, two on each."""
     pages = client.get_paginator(operation).paginate(PaginationConfig={"PageSize": 2}, **parameters)

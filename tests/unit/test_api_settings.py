@@ -21,16 +21,6 @@ PAYLOAD = {"sql": "SELECT * FROM 'a/+'", "actions": ACTIONS}
 CLIENT = AwsRegion().client()
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def pair():
     eu, us = AwsRegion("eu-west-1"), AwsRegion("us-east-1")
     return eu, us, eu.client(), us.client()

@@ -18,16 +18,6 @@ def pairs(tags):
     return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def arn(kind, name="r"):
     return f"arn:aws:iot:eu-west-1:123456789012:{kind}/{name}"
 

@@ -26,11 +26,6 @@ def region():
     return made
 
 
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def add(client, thing, group):
     client.add_thing_to_thing_group(thingName=thing, thingGroupName=group)
 

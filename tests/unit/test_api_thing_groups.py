@@ -9,16 +9,6 @@ from aws_region import AwsRegion
 INVALID, NOT_FOUND = "InvalidRequestException", "ResourceNotFoundException"
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def create(client, name, parent=None, **more):
     more |= {"parentGroupName": parent} if parent else {}
     return client.create_thing_group(thingGroupName=name, **more)

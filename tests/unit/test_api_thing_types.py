@@ -16,16 +16,6 @@ PROPERTIES = {
 }
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def described(client, name="lamp"):
     found = client.describe_thing_type(thingTypeName=name)
     del found["ResponseMetadata"]

@@ -12,16 +12,6 @@ from isthmus.core import registry
 from isthmus.core.things import THING
 
 
-@pytest.fixture
-def region():
-    return AwsRegion()
-
-
-@pytest.fixture
-def client(region):
-    return region.client()
-
-
 def test_a_thing_is_created_described_and_deleted(region, client):
     made = client.create_thing(
         thingName="t:1", attributePayload={"attributes": {"site": "a", "empty": ""}}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logged_items import LoggedItems
 
 from isthmus.core import policies, registry
 from isthmus.core.item import Item, Write, join
-from isthmus.core.registry import CertificateStatus, Writer
+from isthmus.core.registry import CertificateStatus
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import AttachedPolicy, View
 
@@ -30,21 +31,8 @@ STEPS = st.lists(
 )
 
 
-class Region:
-    """Writes items, and remembers every version in the order of its log."""
-
-    def __init__(self) -> None:
-        self.items: dict[tuple[str, str], Item] = {}
-        self.log: list[Item] = []
-        self.writer = Writer(StampClock("eu", "i"), 1)
-        self.elsewhere = Writer(StampClock("us", "i"), 1)
-
-    def get(self, kind: str, key: str) -> Item:
-        return self.items.get((kind, key)) or Item(kind, key)
-
-    def put(self, item: Item) -> None:
-        self.items[item.kind, item.key] = item
-        self.log.append(item)
+class Region(LoggedItems):
+    """One whose items are attached to each other, step by step."""
 
     def step(self, what: str, one: int, other: int) -> None:
         principal = PRINCIPALS[one]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logged_items import LoggedItems
 
 from isthmus.core import memberships, policies, registry, thing_groups
 from isthmus.core.item import Item, join
 from isthmus.core.memberships import MEMBERSHIPS
 from isthmus.core.permissions import Permissions
-from isthmus.core.registry import ATTACHMENT, CERTIFICATE, POLICY, POLICY_VERSION, THING, Writer
-from isthmus.core.stamp import StampClock
+from isthmus.core.registry import ATTACHMENT, CERTIFICATE, POLICY, POLICY_VERSION, THING
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.view import View
 
@@ -32,21 +32,8 @@ STEPS = st.lists(
 )
 
 
-class Region:
-    """Writes items, and remembers every version in the order of its log."""
-
-    def __init__(self) -> None:
-        self.items: dict[tuple[str, str], Item] = {}
-        self.log: list[Item] = []
-        self.writer = Writer(StampClock("eu", "i"), 1)
-        self.elsewhere = Writer(StampClock("us", "i"), 1)
-
-    def get(self, kind: str, key: str) -> Item:
-        return self.items.get((kind, key)) or Item(kind, key)
-
-    def put(self, item: Item) -> None:
-        self.items[item.kind, item.key] = item
-        self.log.append(item)
+class Region(LoggedItems):
+    """One whose items are attached to each other, step by step."""
 
     def attachment(self, target: Item, principal: Item) -> Item:
         text = registry.principal_text(principal.kind, principal.key)
