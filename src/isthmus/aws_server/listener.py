@@ -88,6 +88,8 @@ class Listener:
             listening.close()
             server.pre_shutdown()
             await server.shutdown(SHUTDOWN_S)
+            # TLS would wait for whoever is at the other end to say that he is going, too.
+            server.abort()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         async def read() -> HttpRequest:
@@ -104,20 +106,25 @@ class _Server(web.Server):
         super().__init__(handle, **options)
         self._answers = answers
         self._options = options
-        self._open = 0
+        self._open: dict[RequestHandler, asyncio.Transport] = {}
 
     def __call__(self) -> RequestHandler:
         return _Connection(self, self._answers, loop=self._loop, **self._options)
 
     def connection_made(self, handler: RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        self._open += 1
-        if self._open > CONNECTIONS_MAX:
+        self._open[handler] = transport
+        if len(self._open) > CONNECTIONS_MAX:
             transport.abort()
 
     def connection_lost(self, handler: RequestHandler, exc: BaseException | None = None) -> None:
         super().connection_lost(handler, exc)
-        self._open -= 1
+        self._open.pop(handler, None)
+
+    def abort(self) -> None:
+        """Close what is still open, and wait for nobody."""
+        for transport in list(self._open.values()):
+            transport.abort()
 
 
 class _Connection(RequestHandler):
