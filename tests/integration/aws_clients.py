@@ -27,6 +27,7 @@ from yarl import URL
 from isthmus.adapters.nats import connection
 from isthmus.aws_server.server import Server
 from isthmus.config import Listen
+from isthmus.core.table import MemoryTable
 
 Key = dict[str, Any]
 #: Starts processes whose API has dimensions.
@@ -167,7 +168,7 @@ async def second_api(
     place = place or free_place(config.aws_api.listen.host)
     aws_api = msgspec.structs.replace(config.aws_api, listen=place)
     client = await connection.connect(aws_api.nats, name="api")
-    server = Server(config, aws_api, client)
+    server = Server(config, aws_api, client, MemoryTable())
     ready = asyncio.Event()
     running = asyncio.create_task(server.run(ready.set))
     try:

@@ -22,7 +22,6 @@ from isthmus.aws.requests import Call, HttpRequest
 from isthmus.aws.responses import HttpResponse
 from isthmus.aws.service_error import ServiceError
 from isthmus.core.arns import Naming
-from isthmus.core.catalogue import Catalogue
 from isthmus.core.stamp import StampClock
 from isthmus.region.items import ItemStore
 
@@ -55,7 +54,7 @@ class AwsRegion:
         operations: Operations = handlers.OPERATIONS,
         x509: DeviceX509 | None = None,
     ) -> None:
-        self.store = ItemStore(MemoryChangeLog(), Catalogue(LISTED))
+        self.store = ItemStore(MemoryChangeLog(), listed=LISTED)
         self.naming = Naming(ACCOUNT, region, frozenset({"eu-west-1", "us-east-1"}))
         self.clock = StampClock(region, "i")
         #: What the next request's handler takes for the time.

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, GrowSet
+from isthmus.core.table import MemoryTable
 
 NAMES = st.sampled_from("abcdef")
 
@@ -23,7 +24,7 @@ def listed(item):
 
 @given(st.lists(st.tuples(NAMES, st.frozensets(st.sampled_from("xyz")))), st.none() | NAMES)
 def test_whatever_is_listed_is_found_behind_a_name_in_order(changes, after):
-    catalogue, held = Catalogue({"thing": listed}), {}
+    catalogue, held = Catalogue({"thing": listed}, MemoryTable()), {}
     for key, groups in changes:
         new = item(key, groups)
         catalogue.note(held.get(key), new)
@@ -40,7 +41,7 @@ def test_whatever_is_listed_is_found_behind_a_name_in_order(changes, after):
 
 @given(st.frozensets(st.text("ab", min_size=1)), st.text("ab"), st.none() | st.text("ab"))
 def test_what_begins_so_is_found_behind_a_name_in_order(keys, prefix, after):
-    catalogue = Catalogue({"thing": listed})
+    catalogue = Catalogue({"thing": listed}, MemoryTable())
     for key in keys:
         catalogue.note(None, item(key, "x"))
     wanted = [k for k in sorted(keys) if k.startswith(prefix) and (after is None or k > after)]

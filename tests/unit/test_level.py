@@ -37,7 +37,7 @@ class Region:
         await settled()
 
     async def applied(self, position: int) -> None:
-        self.view.position = position
+        self.view.view.table.position = position
         self.level.applied()
         await settled()
 

@@ -9,7 +9,7 @@ from isthmus.aws import paging
 from isthmus.aws.context import Context
 from isthmus.aws.paging import Entry
 from isthmus.core import lists
-from isthmus.core.catalogue import Path
+from isthmus.core.table import Path
 
 
 def page(context: Context, path: Path, show: Callable[[str], Any]) -> dict[str, Any]:

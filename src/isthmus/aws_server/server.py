@@ -32,8 +32,8 @@ from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import AwsApi, RegionConfig
 from isthmus.core.admission import Admission
 from isthmus.core.arns import Naming
-from isthmus.core.catalogue import Catalogue
 from isthmus.core.stamp import StampClock
+from isthmus.core.table import Table
 from isthmus.errors import ConfigError, InputError, Unavailable
 from isthmus.region.entrance import Entrance
 from isthmus.region.items import ItemStore
@@ -41,6 +41,7 @@ from isthmus.region.level import Level
 from isthmus.region.log_view import keep_following
 from isthmus.region.promise import Promises
 from isthmus.region.standing import Standing
+from isthmus.region.view_table import view_table
 
 TICK_S = 0.1
 
@@ -48,7 +49,7 @@ TICK_S = 0.1
 class Server:
     """The process's state."""
 
-    def __init__(self, config: RegionConfig, aws_api: AwsApi, client: Client) -> None:
+    def __init__(self, config: RegionConfig, aws_api: AwsApi, client: Client, table: Table) -> None:
         self._config = config
         self._client = client
         self._peers = {peer.region for peer in config.peers}
@@ -58,7 +59,7 @@ class Server:
             config.arn_regions,
             aws_api.device_host,
         )
-        self.store = ItemStore(NatsChangeLog(client), Catalogue(LISTED))
+        self.store = ItemStore(NatsChangeLog(client), table, LISTED)
         self._entrance = Entrance(client, self.store, config.alone_after_s)
         self._level = Level(self.store, self.store.log.head)
         self._standing = Standing()
@@ -152,6 +153,7 @@ async def run_api(config: RegionConfig, ready: Callable[[], None]) -> None:
         raise ConfigError("aws_api is missing", hint=hint)
     client = await connection.connect(config.aws_api.nats, name="api")
     try:
-        await Server(config, config.aws_api, client).run(ready)
+        async with view_table(Path(config.state_dir), "api", client, LISTED) as table:
+            await Server(config, config.aws_api, client, table).run(ready)
     finally:
         await client.close()

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from isthmus.core import registry
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
+from isthmus.core.table import Path
 
 #: Paths that attachments are listed under, as ends that are joined by ``names``.
 BY_TARGET = "attached-by-target"

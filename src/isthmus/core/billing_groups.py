@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
+from isthmus.core.table import Path
 
 BILLING_GROUP = "billing-group"
 #: A register, by the name that AWS's clients give it.

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isthmus.core import lists, register_map, registry
-from isthmus.core.catalogue import Path
 from isthmus.core.certificates import Mode
 from isthmus.core.item import Item, Write
 from isthmus.core.lattice import GrowSet, Live
 from isthmus.core.registry import CertificateStatus, Writer
+from isthmus.core.table import Path
 
 CA_CERTIFICATE = "ca-certificate"
 #: Paths, followed by a subject and by the name of a template.

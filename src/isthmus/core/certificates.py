@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 from isthmus.core import lists, registry
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lattice import Flag
 from isthmus.core.registry import CERTIFICATE, CertificateStatus, Writer
+from isthmus.core.table import Path
 
 #: The path of those that a CA has signed, followed by its id.
 LISTED_BY_CA = "certificate-by-ca"

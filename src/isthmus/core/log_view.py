@@ -1,32 +1,39 @@
-"""A region's items in the memory of one process, fed by the region's own change log."""
+"""A region's items as one process has them, fed by the region's own change log."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from isthmus.core import item as items
 from isthmus.core.carried import CARRIED
-from isthmus.core.catalogue import Catalogue
+from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
+from isthmus.core.table import Table
 from isthmus.core.view import View
 from isthmus.errors import InputError
 
 
 class LogView:
-    """The view, the revision of each item in it, and the log's position that it has reached."""
+    """The view, and the log's position that it has reached."""
 
-    def __init__(self, catalogue: Catalogue | None = None) -> None:
-        self.view = View()
-        #: For whoever answers lists.
-        self.catalogue = catalogue or Catalogue({})
-        #: Everything in the log up to here is applied.
-        self.position = 0
-        self._revisions: dict[tuple[str, str], int] = {}
+    def __init__(
+        self, table: Table | None = None, listed: Mapping[str, Listed] | None = None
+    ) -> None:
+        self.view = View(table, listed)
+        self.catalogue = self.view.catalogue
+        self._table = self.view.table
         self._watchers: dict[str, Callable[[Item], None]] = {}
 
+    @property
+    def position(self) -> int:
+        """Everything in the log up to here is applied."""
+        return self._table.position
+
     def watch(self, kind: str, changed: Callable[[Item], None]) -> None:
-        """Have ``changed`` called with every new version of an item of a kind."""
+        """Have ``changed`` called with every item of a kind, and with every new version of one."""
         self._watchers[kind] = changed
+        for item in self.view.of_kind(kind):
+            changed(item)
 
     def get(self, kind: str, key: str) -> Item:
         """The present version, or an empty item."""
@@ -34,7 +41,8 @@ class LogView:
 
     def revision(self, kind: str, key: str) -> int:
         """The log's revision of an item, 0 where it has none."""
-        return self._revisions.get((kind, key), 0)
+        row = self._table.get(kind, key)
+        return row.revision if row else 0
 
     def take(self, sequence: int, kind: str, key: str, payload: bytes) -> frozenset[str]:
         """Take the log's next entry; return the principals whose rights may change.
@@ -42,7 +50,7 @@ class LogView:
         Raises InputError where it is not the item that its place says. The position has moved on
         nevertheless: it would be the same for everybody, and nobody must wait for it.
         """
-        self.position = sequence
+        self._table.position = sequence
         if sequence <= self.revision(kind, key):
             return frozenset()
         item = items.decode(payload)
@@ -55,16 +63,18 @@ class LogView:
 
     def join(self, item: Item) -> None:
         """Take in what a batch carries, before the log has it."""
-        self._apply(items.join(self.get(item.kind, item.key), item))
+        self._apply(items.join(self.get(item.kind, item.key), item), None)
 
     def apply(self, item: Item, revision: int) -> frozenset[str]:
         """Take one newer version in."""
-        self._revisions[item.kind, item.key] = revision
-        return self._apply(item)
+        return self._apply(item, revision)
 
-    def _apply(self, item: Item) -> frozenset[str]:
-        self.catalogue.note(self.view.get(item.kind, item.key), item)
-        principals = self.view.apply(item)
+    def save(self) -> None:
+        """What was applied may be kept for the next start."""
+        self._table.save()
+
+    def _apply(self, item: Item, revision: int | None) -> frozenset[str]:
+        principals = self.view.apply(item, revision)
         watcher = self._watchers.get(item.kind)
         if watcher is not None:
             watcher(item)

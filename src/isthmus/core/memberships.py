@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Live
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
+from isthmus.core.table import Path
 
 #: The key is the thing's.
 MEMBERSHIPS = "memberships"

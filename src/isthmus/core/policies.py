@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from isthmus.core import lists, register_map
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lattice import Dot, Fields, Live
 from isthmus.core.registry import POLICY, Writer
+from isthmus.core.table import Path
 
 #: AWS's limit. What regions made at once may pass it.
 VERSIONS_MAX = 5

@@ -138,6 +138,12 @@ def principal_text(kind: str, key: str) -> str:
     return key if kind == CERTIFICATE else f"{kind}/{key.replace(':', '%3A')}"
 
 
+def principal_name(text: str) -> tuple[str, str]:
+    """Kind and key of what such a text names."""
+    kind, is_named, key = text.partition("/")
+    return (kind, key.replace("%3A", ":")) if is_named else (CERTIFICATE, text)
+
+
 def is_group(principal: str) -> bool:
     """Whether such a text names a group."""
     return "/" in principal

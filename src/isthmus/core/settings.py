@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
+from isthmus.core.table import Path
 
 #: One item for the whole system, under this key.
 EVENT_CONFIGURATIONS, ALL = "event-configurations", "all"

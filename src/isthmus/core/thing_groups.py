@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from isthmus.core import lives, register_map, resource
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lattice import Live
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
 from isthmus.core.resource import ATTRIBUTES
+from isthmus.core.table import Path
 from isthmus.errors import InputError
 
 THING_GROUP = "thing-group"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from isthmus.core import resource
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.resource import TAGS
+from isthmus.core.table import Path
 
 THING_TYPE = "thing-type"
 #: Registers, by the names that AWS's clients give them.

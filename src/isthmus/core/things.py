@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from isthmus.core import lives, registry, resource
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
 from isthmus.core.resource import ATTRIBUTES
+from isthmus.core.table import Path
 from isthmus.errors import InputError
 
 THING = registry.THING

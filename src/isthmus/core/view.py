@@ -1,22 +1,25 @@
-"""A region's items in memory, and what they say about a principal.
+"""A region's items as one process has them, and what they say about a principal.
 
-Fed by the region's own change log, so it is as new as the log's position it has applied. The
-gateway and the API each keep one. ``digest`` covers what is held here, so that two regions can be
-compared by what their services believe and not only by what their disks have.
+Fed by the region's own change log, so it is as new as the log's position it has applied. Every
+process of a region that needs items keeps one, in a table of its own. ``digest`` covers what is
+held here, so that two regions can be compared by what their services believe and not only by what
+their disks have.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from isthmus.core import access_keys, memberships, policies, registry, thing_groups
+from isthmus.core import access_keys, attachments, memberships, policies, registry, thing_groups
 from isthmus.core.access_keys import AccessKeyStatus
+from isthmus.core.attachments import BY_PRINCIPAL, BY_TARGET
+from isthmus.core.catalogue import Catalogue, Listed
 from isthmus.core.item import Item
+from isthmus.core.lattice import Dot
 from isthmus.core.memberships import MEMBERSHIPS
 from isthmus.core.registry import Attach, CertificateStatus
+from isthmus.core.table import MemoryTable, Table
 from isthmus.core.thing_groups import THING_GROUP
 
 
@@ -29,79 +32,97 @@ class AttachedPolicy:
     contested: bool
 
 
-class View:
-    """Items by kind and key, with the attachments of each principal beside them."""
+#: What a view itself finds items by: what is attached to whom, and who is in which group.
+RIGHTS: Mapping[str, Listed] = {
+    registry.ATTACHMENT: attachments.listed,
+    MEMBERSHIPS: memberships.listed,
+    THING_GROUP: thing_groups.listed,
+}
 
-    def __init__(self) -> None:
-        self._items: dict[tuple[str, str], Item] = {}
-        self._hashes: dict[tuple[str, str], int] = {}
-        self._digest = 0
-        self._attachments: dict[str, set[str]] = defaultdict(set)
-        #: Which principals a policy or a policy version matters to, through its attachments.
-        self._principals: dict[tuple[str, str], set[str]] = defaultdict(set)
-        #: Which things and groups have ever been in a group, by the texts of groups.
-        self._things: dict[str, set[str]] = defaultdict(set)
-        self._below: dict[str, set[str]] = defaultdict(set)
+
+class View:
+    """Items by kind and key, and the lists by which they are found."""
+
+    def __init__(
+        self, table: Table | None = None, listed: Mapping[str, Listed] | None = None
+    ) -> None:
+        self.table = MemoryTable() if table is None else table
+        self.catalogue = Catalogue({**RIGHTS, **(listed or {})}, self.table)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self.table)
 
     def get(self, kind: str, key: str) -> Item | None:
-        return self._items.get((kind, key))
+        row = self.table.get(kind, key)
+        return row.item if row else None
 
     def of_kind(self, kind: str) -> Iterator[Item]:
-        """Every item of a kind, by key; looks at all items, so for people and not for messages."""
-        return (self._items[at] for at in sorted(self._items) if at[0] == kind)
+        """Every item of a kind, by key: for people and for starts, and not for messages."""
+        return self.table.of_kind(kind)
 
-    def apply(self, item: Item) -> frozenset[str]:
-        """Take a newer version in; return the principals whose rights may have changed by it."""
-        at = (item.kind, item.key)
-        self._items[at] = item
-        fresh = int.from_bytes(hashlib.sha256(item.encode()).digest()[:16], "big")
-        self._digest ^= self._hashes.get(at, 0) ^ fresh
-        self._hashes[at] = fresh
+    def apply(self, item: Item, revision: int | None = None) -> frozenset[str]:
+        """Take a newer version in; return the principals whose rights may have changed by it.
+
+        Without a revision it is not from the log, and the one that the log has stays.
+        """
+        row = self.table.get(item.kind, item.key)
+        before = row.item if row else None
+        if revision is None:
+            revision = row.revision if row else 0
+        self.table.put(item, revision)
+        self.catalogue.note(before, item)
         match item.kind:
             case registry.CERTIFICATE | access_keys.ACCESS_KEY:
                 return frozenset({item.key})
             case registry.ATTACHMENT:
-                return self._index(item)
+                return self._in_group(item.key.rsplit(":", 1)[1])
             case registry.POLICY | registry.THING:
                 return self._with(item.kind, item.key)
             case registry.POLICY_VERSION:
                 return self._with(registry.POLICY, item.key.rsplit(":", 2)[0])
             case thing_groups.THING_GROUP:
-                named = thing_groups.parent(item)
-                if named is not None:
-                    self._below[_group(named.name)].add(_group(item.key))
-                return self._in_group(_group(item.key))
+                # Who was in a life of it that has just ended is concerned too.
+                return self._below(item.key, item.lives | (before.lives if before else set()))
             case memberships.MEMBERSHIPS:
-                for name in memberships.names(item):
-                    self._things[_group(name)].add(item.key)
                 return self._with(registry.THING, item.key)
         return frozenset()
 
-    def _index(self, item: Item) -> frozenset[str]:
-        principal = item.key.rsplit(":", 1)[1]
-        self._attachments[principal].add(item.key)
-        for attach in registry.attaches(item):
-            self._principals[attach.target_kind, attach.target_key].add(principal)
-        return self._in_group(principal)
-
     def _with(self, kind: str, key: str) -> frozenset[str]:
         """The principals that a policy or a thing matters to."""
-        found = self._principals.get((kind, key), ())
-        return frozenset().union(*map(self._in_group, found))
+        found: set[str] = set()
+        for holder in (registry.CERTIFICATE, THING_GROUP):
+            for name in self._other_ends(BY_TARGET, kind, key, holder):
+                found |= self._in_group(registry.principal_text(holder, name))
+        return frozenset(found)
 
     def _in_group(self, principal: str) -> frozenset[str]:
         """Of a group, the principals of the things in it and below it; any other is its own."""
         if not registry.is_group(principal):
             return frozenset({principal})
-        groups, left = set(), {principal}
+        _, name = registry.principal_name(principal)
+        return self._below(name, self._thing_group(name).lives)
+
+    def _below(self, group: str, group_lives: Iterable[Dot]) -> frozenset[str]:
+        """The principals of the things in a group and below it, in any of these lives of it."""
+        found: set[str] = set()
+        left, passed = [(group, life) for life in group_lives], set[tuple[str, Dot]]()
         while left:
-            groups |= left
-            left = set().union(*(self._below.get(each, ()) for each in left)) - groups
-        things = {thing for group in groups for thing in self._things.get(group, ())}
-        return frozenset().union(*(self._principals.get((registry.THING, t), ()) for t in things))
+            at = left.pop()
+            # Items of another make might lead in a circle.
+            if at in passed:
+                continue
+            passed.add(at)
+            for thing in self.catalogue.after(memberships.LISTED_BY_GROUP, *at):
+                found |= self._with(registry.THING, thing)
+            for name in self.catalogue.after(thing_groups.LISTED_BY_PARENT, *at):
+                left += [(name, life) for life in self._thing_group(name).lives]
+        return frozenset(found)
+
+    def _other_ends(self, path: str, kind: str, key: str, other: str) -> Iterator[str]:
+        """The keys of what is attached to an item, or what that is attached to, of a kind."""
+        prefix = attachments.names(kind, key, other)
+        for name in self.catalogue.beginning(path, prefix=prefix):
+            yield name.removeprefix(prefix)
 
     def status(self, principal: str) -> CertificateStatus | None:
         """The status of a certificate, or None where it is not known."""
@@ -169,12 +190,12 @@ class View:
         )
 
     def _attaches(self, principal: str, kind: str) -> Iterator[Attach]:
-        for key in sorted(self._attachments.get(principal, ())):
-            item = self._items[registry.ATTACHMENT, key]
-            for attach in registry.attaches(item):
+        holder = registry.principal_name(principal)
+        for name in self._other_ends(BY_PRINCIPAL, *holder, kind):
+            key = registry.attachment_key(f"{kind}:{name}", principal)
+            for attach in registry.attaches(self.get(registry.ATTACHMENT, key) or Item("", "")):
                 target = self.get(attach.target_kind, attach.target_key)
-                holder = self.get(attach.principal_kind, attach.principal_key)
-                if attach.target_kind == kind and attach.holds_for(target, holder):
+                if attach.holds_for(target, self.get(*holder)):
                     yield attach
 
     def _documents(self, policy: str) -> tuple[str, ...]:
@@ -186,15 +207,12 @@ class View:
 
     @property
     def digest(self) -> str:
-        """One hash over everything that is held, tombstones included, kept as items come."""
-        return f"{self._digest:032x}"
+        """One hash over everything that is held, tombstones included."""
+        return f"{self.table.digest:032x}"
 
     def digests(self) -> dict[str, str]:
         """A short hash of every item, tombstones included."""
-        return {
-            f"{kind}/{key}": f"{self._hashes[kind, key]:032x}"[:16]
-            for kind, key in sorted(self._items)
-        }
+        return {f"{kind}/{key}": f"{each:032x}"[:16] for kind, key, each in self.table.hashes()}
 
 
 def _group(name: str) -> str:

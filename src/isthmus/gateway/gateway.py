@@ -12,6 +12,7 @@ import logging
 import secrets
 from collections.abc import Callable, Collection
 from functools import partial
+from pathlib import Path
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -33,6 +34,7 @@ from isthmus.core.promises import Promise
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store, Ticket
 from isthmus.core.stamp import StampClock
+from isthmus.core.table import Table
 from isthmus.errors import InputError
 from isthmus.gateway.authentication import Authentication
 from isthmus.gateway.connection import Connection
@@ -48,6 +50,7 @@ from isthmus.region.entrance import Entrance
 from isthmus.region.log_view import keep_following
 from isthmus.region.standing import Standing
 from isthmus.region.state import StateStore
+from isthmus.region.view_table import view_table
 from isthmus.wire.packets import Connect, Publish
 from isthmus.wire.reason_codes import ReasonCode
 from isthmus.wire.topics import matches
@@ -64,13 +67,13 @@ CONNECTED_S = 0.02
 class Gateway:
     """The process's state, and the one place where sessions meet."""
 
-    def __init__(self, config: RegionConfig, client: Client) -> None:
+    def __init__(self, config: RegionConfig, client: Client, table: Table) -> None:
         self.config = config
         self.shedding = Shedding(config.limits, config.canary_prefix)
         self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
-        self._log_view = LogView()
+        self._log_view = LogView(table)
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()
         self._log_view.watch(RETAINED, self._note_retained)
@@ -450,6 +453,7 @@ async def run_gateway(config: RegionConfig, ready: Callable[[], None]) -> None:
     """Run one gateway process until cancelled."""
     client = await nats_connection.connect(config.gateway_nats, name="gateway")
     try:
-        await Gateway(config, client).run(ready)
+        async with view_table(Path(config.state_dir), "gateway", client) as table:
+            await Gateway(config, client, table).run(ready)
     finally:
         await client.close()

@@ -95,6 +95,7 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
                 *(f"bus.{region}.*", "region.>", "state.alone-range.>"),
                 *_pull(LOG, *buses),
                 *_look_up(*buses),
+                f"$JS.API.STREAM.MSG.GET.{LOG}",
             ),
             ("region.>", "peer.*.report", "_INBOX_gateway.>"),
         ),

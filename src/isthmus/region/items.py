@@ -6,10 +6,12 @@ Writers read their own writes: what ``update`` returns is in the view.
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
-from isthmus.core.catalogue import Catalogue
+from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
+from isthmus.core.table import Table
 from isthmus.core.update import Change, Merge, Update
 from isthmus.errors import StaleRevision
 from isthmus.ports import ChangeLog
@@ -20,8 +22,13 @@ _log = logging.getLogger(__name__)
 class ItemStore(LogView):
     """The view of a region's log, and writes to it."""
 
-    def __init__(self, log: ChangeLog, catalogue: Catalogue | None = None) -> None:
-        super().__init__(catalogue)
+    def __init__(
+        self,
+        log: ChangeLog,
+        table: Table | None = None,
+        listed: Mapping[str, Listed] | None = None,
+    ) -> None:
+        super().__init__(table, listed)
         self.log = log
 
     async def update(self, kind: str, key: str, change: Change) -> tuple[Item, int]:

@@ -11,12 +11,15 @@ from nats.aio.client import Client
 from isthmus.adapters.nats.entries import Entry
 from isthmus.adapters.nats.follow import follow
 from isthmus.adapters.nats.streams import LOG, log_name
+from isthmus.clock import monotonic_s
 from isthmus.core.log_view import LogView
 from isthmus.errors import InputError, StreamRewound, Unavailable
 
 _log = logging.getLogger(__name__)
 
 RETRY_S = 0.1
+#: Between two times that the view is saved: after a crash what came since is read again.
+SAVE_S = 1.0
 
 
 def take(log: LogView, entries: Iterable[Entry]) -> set[str]:
@@ -36,12 +39,16 @@ async def keep_following(
     client: Client, log: LogView, applied: Callable[[set[str]], None] | None = None
 ) -> None:
     """Feed a view from its region's log, for ever; ``applied`` hears whose rights changed."""
+    saved_s = monotonic_s()
     while True:
         try:
             async for entries in follow(client, LOG, log.position):
                 principals = take(log, entries)
                 if applied:
                     applied(principals)
+                if monotonic_s() - saved_s >= SAVE_S:
+                    log.save()
+                    saved_s = monotonic_s()
         except StreamRewound:
             # Views cannot forget: this process begins again with what the log has now.
             raise

@@ -13,6 +13,7 @@ import secrets
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
@@ -28,6 +29,7 @@ from isthmus.core.alone import AloneKeeper, AloneState
 from isthmus.core.cursor import keeps_incarnation
 from isthmus.core.departed import acts_for
 from isthmus.core.stamp import StampClock
+from isthmus.core.table import Table
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import HEARTBEAT_S
 from isthmus.region import state as names
@@ -42,6 +44,7 @@ from isthmus.region.peer import PeerLink
 from isthmus.region.presence import Presence
 from isthmus.region.promise import Promises
 from isthmus.region.state import StateStore
+from isthmus.region.view_table import view_table
 
 _log = logging.getLogger(__name__)
 
@@ -60,14 +63,14 @@ ALONE_HISTORY = 100
 class Services:
     """The parts, and what ties them together."""
 
-    def __init__(self, config: RegionConfig, client: Client) -> None:
+    def __init__(self, config: RegionConfig, client: Client, table: Table) -> None:
         loop = asyncio.get_running_loop()
         self.config = config
         self._client = client
         self._state = StateStore(client)
         self._incarnation: asyncio.Future[str] = loop.create_future()
         self._regions = [config.region, *(peer.region for peer in config.peers)]
-        self.store = ItemStore(NatsChangeLog(client))
+        self.store = ItemStore(NatsChangeLog(client), table)
         self.copies = BusCopies(client, config.region, self._regions)
         self.promises = Promises(lambda: self.keeper.state.answers)
         self.keeper = self._keeper(AloneState())
@@ -317,6 +320,7 @@ async def run_services(config: RegionConfig, ready: Callable[[], None]) -> None:
     """Run one region's services until cancelled."""
     client = await connection.connect(config.nats, name="services")
     try:
-        await Services(config, client).run(ready)
+        async with view_table(Path(config.state_dir), "services", client) as table:
+            await Services(config, client, table).run(ready)
     finally:
         await client.close()

@@ -21,6 +21,7 @@ from isthmus.errors import StaleRevision, Unavailable
 
 TIMEOUT_S = 5.0
 _WRONG_LAST_SEQUENCE = 10071
+_NO_STREAM = 10059
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +36,15 @@ class _State(msgspec.Struct):
     last_seq: int
 
 
-class _Info(msgspec.Struct):
-    """What is read of a stream's answer; of an error, which has none of it, nothing."""
+class _Error(msgspec.Struct):
+    err_code: int = 0
 
-    state: _State
+
+class _Info(msgspec.Struct):
+    """What is read of a stream's answer: one of the two."""
+
+    state: _State | None = None
+    error: _Error | None = None
 
 
 class NatsChangeLog:
@@ -75,11 +81,16 @@ class NatsChangeLog:
         return ack.seq
 
     async def head(self) -> int:
-        """The position of the newest write."""
+        """The position of the newest write; 0 where there is no log yet."""
         # Who answers many readers asks for every one of them: nats-py would read all that a stream
         # says of itself for each.
         try:
             answer = await self._client.request(f"$JS.API.STREAM.INFO.{LOG}", b"", TIMEOUT_S)
-            return msgspec.json.decode(answer.data, type=_Info).state.last_seq
+            info = msgspec.json.decode(answer.data, type=_Info)
         except (TimeoutError, NatsError, *UNDECODABLE) as error:
             raise Unavailable(f"the change log does not answer: {error!r}") from error
+        if info.state is not None:
+            return info.state.last_seq
+        if info.error is not None and info.error.err_code == _NO_STREAM:
+            return 0
+        raise Unavailable(f"the change log does not answer: {info.error!r}")
