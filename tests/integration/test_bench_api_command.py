@@ -53,3 +53,12 @@ async def test_reads_a_list_and_starts_again(tmp_path):
         "api_bytes_per_thing",
     }
     assert min(values[each] for each in ("page_ms_first", "page_ms_last", "api_start_s")) > 0
+
+
+@pytest.mark.timeout(120)
+async def test_grows_a_fleet_and_starts_again(tmp_path):
+    report = await bench(tmp_path, "--only", "fleet", "--things", "300", "--seconds", "0.5")
+    values = {each["metric"]: each["value"] for each in report["results"]}
+    assert set(values) == {"fleet_ops_per_cpu_s", "fleet_bytes_per_thing", "fleet_start_s"}
+    assert values["fleet_ops_per_cpu_s"] > 0
+    assert values["fleet_start_s"] > 0

@@ -13,9 +13,10 @@ import psutil
 from isthmus.bench.api_client import ApiClient, Server
 from isthmus.bench.plan import AccessKey, Outcome
 from isthmus.bench.regions import complaints, local_system, until_open
-from isthmus.bench.stand import Ended, Stand, Target, Tools
+from isthmus.bench.stand import Complete, Ended, Stand, Target, Tools
 from isthmus.clock import monotonic_s
 from isthmus.errors import Unavailable
+from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
 
 POLL_S = 0.02
@@ -38,34 +39,48 @@ def isthmus_api(*regions: str, restarts: bool = False) -> Stand:
             await asyncio.gather(*(system.start(region) for region in regions))
             await until_open(operator, regions, 0)
             home = regions[0]
-            made = await operator.create_access_key(home, ROLE)
-            key = AccessKey(key_id=made["id"], secret=made["secret"], region=home)
-            address = system.address(home)
-
-            server = Server(
-                address.host,
-                address.ports["aws_api"],
-                system.hostname(home),
-                str(system.pki.ca_file),
-                key,
-            )
-            await _until_answered(server)
-            yield Target(
-                host=server.host,
-                port=server.port,
-                hostname=server.hostname,
-                ca_file=system.pki.ca_file,
-                clients=(),
-                crowd=(),
-                servers=system.pids(),
-                sources=(),
-                check=ended.check,
-                complete=_Restart(system, home, server) if restarts else None,
-                access_key=key,
-                complaints=lambda: complaints(system),
+            server = await api_server(system, operator, home)
+            yield api_target(
+                system, server, ended, _Restart(system, home, server) if restarts else None
             )
 
     return stand
+
+
+async def api_server(system: LocalSystem, operator: Operator, region: str) -> Server:
+    """The API of a region, with an access key made for it, once it answers."""
+    made = await operator.create_access_key(region, ROLE)
+    key = AccessKey(key_id=made["id"], secret=made["secret"], region=region)
+    address = system.address(region)
+    server = Server(
+        address.host,
+        address.ports["aws_api"],
+        system.hostname(region),
+        str(system.pki.ca_file),
+        key,
+    )
+    await until_answered(server)
+    return server
+
+
+def api_target(
+    system: LocalSystem, server: Server, ended: Ended, complete: Complete | None
+) -> Target:
+    """The API of a region, for clients."""
+    return Target(
+        host=server.host,
+        port=server.port,
+        hostname=server.hostname,
+        ca_file=system.pki.ca_file,
+        clients=(),
+        crowd=(),
+        servers=system.pids(),
+        sources=(),
+        check=ended.check,
+        complete=complete,
+        access_key=server.key,
+        complaints=lambda: complaints(system),
+    )
 
 
 class _Restart:
@@ -81,7 +96,7 @@ class _Restart:
         await self._child.stop()
         began_s = monotonic_s()
         await self._child.start()
-        await _until_answered(self._server)
+        await until_answered(self._server)
         start_s = monotonic_s() - began_s
         growth = {self._child.name: self._bytes() - self._empty_bytes}
         return msgspec.structs.replace(outcome, start_s=start_s, memory_growth=growth)
@@ -90,8 +105,8 @@ class _Restart:
         return int(psutil.Process(self._child.pid).memory_info().rss)
 
 
-async def _until_answered(server: Server) -> None:
-    """Wait until the API answers a signed request."""
+async def until_answered(server: Server) -> None:
+    """Wait until an API answers a signed request."""
     try:
         async with asyncio.timeout(STARTED_WITHIN_S):
             while True:

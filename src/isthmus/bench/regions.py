@@ -20,7 +20,7 @@ from isthmus import config as configs
 from isthmus import plan_file
 from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.streams import ensure_streams
-from isthmus.bench.certificates import register_many
+from isthmus.bench.migrated import register_certificates
 from isthmus.bench.plan import DelayPlan, Outcome, Route
 from isthmus.bench.stand import CROWD, DEVICES, SOURCES, Ended, Stand, Target, Tools, clients
 from isthmus.config import Listen, RegionConfig
@@ -97,11 +97,7 @@ async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
     Before it starts, by a nats-server that syncs its disk when it ends and not after each.
     """
     home = system.settings.regions[0]
-    as_started = system.region_dir(home) / "nats.json"
-    quick = as_started.with_name("nats-quick.json")
-    config = msgspec.json.decode(as_started.read_bytes())
-    config["jetstream"]["sync_interval"] = "10m"
-    quick.write_bytes(msgspec.json.encode(config))
+    quick = sync_seldom(system, home, "nats-quick.json")
     address = system.address(home)
     child = Child(
         f"{home}-nats",
@@ -116,7 +112,7 @@ async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
         try:
             bus_max_bytes = system.region_config(home).bus_max_bytes
             await ensure_streams(client.jetstream(), [home], bus_max_bytes)
-            return await register_many(
+            return await register_certificates(
                 client,
                 home,
                 count,
@@ -126,6 +122,16 @@ async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
             await client.close()
     finally:
         await child.stop(QUICK_STOP_S)
+
+
+def sync_seldom(system: LocalSystem, region: str, name: str) -> Path:
+    """Write settings of a region's nats-server by which a write need not wait for the disk."""
+    as_started = system.region_dir(region) / "nats.json"
+    config = msgspec.json.decode(as_started.read_bytes())
+    config["jetstream"]["sync_interval"] = "10m"
+    file = as_started.with_name(name)
+    file.write_bytes(msgspec.json.encode(config))
+    return file
 
 
 @asynccontextmanager

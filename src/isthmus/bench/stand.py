@@ -27,6 +27,10 @@ CROWD = tuple(f"crowd-{number}" for number in range(1, 51))
 SOURCES = tuple(f"127.251.{number}.1" for number in range(1, 33))
 
 
+#: Adds to an outcome what is only known of the servers.
+Complete = Callable[[Outcome], Awaitable[Outcome]]
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """A server that is ready for clients."""
@@ -43,7 +47,7 @@ class Target:
     #: Compares what clients were told with what the server says of itself.
     check: Callable[[Outcome], Awaitable[None]]
     #: Adds what is only known of the servers, once clients are done.
-    complete: Callable[[Outcome], Awaitable[Outcome]] | None = None
+    complete: Complete | None = None
     #: Who calls the AWS-compatible API, where that is what is loaded.
     access_key: AccessKey | None = None
     #: What the server warned of, for an error message.

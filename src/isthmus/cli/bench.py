@@ -93,7 +93,9 @@ def api(
     ] = None,
     rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
     seconds: Annotated[float, typer.Option(help="How long each time.")] = 10.0,
-    things: Annotated[int, typer.Option(help="How many things page_ms lists.")] = 100_000,
+    things: Annotated[
+        int, typer.Option(help="How many things page_ms lists, and fleet begins with.")
+    ] = 100_000,
     moto: Annotated[
         Path | None, typer.Option(help="moto_server, where it is not on the PATH.")
     ] = None,
@@ -118,6 +120,11 @@ def api(
       are for a page at its start and at its end, `page_ms_growth` is last over first. Then the
       API's process is started again: `api_start_s` until it answers, and `api_bytes_per_thing`, by
       what its memory is more than without things.
+    - `fleet`, once: 100,000 things, each with a certificate, its policy and two groups, written
+      past the API. `fleet_ops_per_cpu_s` is `ops_per_cpu_s` there. Then the fleet is doubled:
+      `fleet_bytes_per_thing` is by what the memory of all processes of the region grows, and
+      `fleet_start_s` how long a start takes after all of them were killed at once, until a gateway
+      admits devices and the API answers.
 
     An answer that is wrong ends the turn, on either side. A turn that was disturbed is taken once
     more, and the result says so under `repeated`. What fails twice has its `error` in place of what

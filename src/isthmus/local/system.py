@@ -319,8 +319,8 @@ class LocalSystem:
 
     def wipe(self, region: str) -> None:
         """Remove everything that a region keeps on disk; its processes must be gone."""
-        shutil.rmtree(self.region_dir(region) / "jetstream", ignore_errors=True)
-        shutil.rmtree(self.region_dir(region) / "lake", ignore_errors=True)
+        for name in ("jetstream", "lake", "views"):
+            shutil.rmtree(self.region_dir(region) / name, ignore_errors=True)
 
     async def stop(self) -> list[str]:
         """Stop everything; returns the names of what ran."""
