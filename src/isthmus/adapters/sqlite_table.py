@@ -112,7 +112,8 @@ class SqliteTable:
         self._count = state.count
         self._digest = int(state.digest, 16)
         self._last_put = dict.fromkeys(state.last_put)
-        self._rows: OrderedDict[tuple[str, str], tuple[Row, int]] = OrderedDict()
+        #: None for what is not there: who writes something new asks for it first.
+        self._rows: OrderedDict[tuple[str, str], tuple[Row, int] | None] = OrderedDict()
         self._changes = 0
         self._checkpoint: Thread | None = None
 
@@ -191,19 +192,18 @@ class SqliteTable:
     def _held(self, kind: str, key: str) -> tuple[Row, int] | None:
         """A row, and the hash of its item."""
         at = (kind, key)
-        held = self._rows.get(at)
-        if held is not None:
+        if at in self._rows:
             self._rows.move_to_end(at)
-            return held
+            return self._rows[at]
+        held = None
         found = self._execute(_GET, at).fetchone()
-        if found is None:
-            return None
-        encoded, revision, hashed = found
-        held = Row(items.decode(encoded), revision), int.from_bytes(hashed, "big")
+        if found is not None:
+            encoded, revision, hashed = found
+            held = Row(items.decode(encoded), revision), int.from_bytes(hashed, "big")
         self._keep(at, held)
         return held
 
-    def _keep(self, at: tuple[str, str], held: tuple[Row, int]) -> None:
+    def _keep(self, at: tuple[str, str], held: tuple[Row, int] | None) -> None:
         self._rows[at] = held
         self._rows.move_to_end(at)
         if len(self._rows) > ROWS_MAX:
