@@ -18,6 +18,7 @@ from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, GrowSet
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.stamp import StampClock
+from isthmus.errors import Unavailable
 from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader, Reached
 from isthmus.region.items import ItemStore
@@ -131,3 +132,21 @@ async def test_another_process_goes_on_where_this_one_stood(server: RealNats) ->
         await client.jetstream().purge_stream(streams.bus("us"), keep=1)
         async with reading(client) as found:
             assert await heads(found) == known
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_was_stored_though_the_write_failed_is_told_by_the_next_one(
+    server: RealNats,
+) -> None:
+    async with server.user("services") as client:
+        copies, before = BusCopies(client, "eu", REGIONS), BusCopies(client, "eu", REGIONS)
+        for each in (copies, before):
+            await each.load()
+        arrived = batches(3, "us")
+        # As if the answers to these had been lost on the way.
+        await before.store("us", arrived[:2])
+        with pytest.raises(Unavailable, match="does not take a copy"):
+            await copies.store("us", arrived[:2])
+
+        assert (await copies.store("us", arrived[:2]))[WRITER] == 2
+        assert await copies.store("us", arrived) == {WRITER: 3}

@@ -101,9 +101,12 @@ class BusCopies:
             return await self._store(origin, entries)
 
     async def _store(self, origin: str, entries: list[Entry]) -> dict[str, int]:
+        risen = {}
         try:
             if origin in self._unsure:
                 await self._load(origin)
+                # Of what a failed write has stored after all nobody was told.
+                risen = self.held[origin].snapshot()
             new = self._new(origin, entries)
             if origin == self._own:
                 await self._insert([entry for _, _, entry in new])
@@ -112,7 +115,6 @@ class BusCopies:
         except (NatsError, TimeoutError, Unavailable) as error:
             self._unsure.add(origin)
             raise Unavailable(f"{streams.bus(origin)} does not take a copy: {error!r}") from error
-        risen = {}
         for writer, number, _ in new:
             self.held[origin].advance(writer, number)
             risen[writer] = number
