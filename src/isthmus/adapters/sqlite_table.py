@@ -59,7 +59,7 @@ PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES};
 _GET = "SELECT encoded, revision, hash FROM item WHERE kind = ? AND key = ?"
 _PUT = """
 INSERT INTO item (kind, key, revision, hash, encoded) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT DO UPDATE SET revision = excluded.revision, hash = excluded.hash,
+ON CONFLICT (kind, key) DO UPDATE SET revision = excluded.revision, hash = excluded.hash,
     encoded = excluded.encoded
 """
 _OF_KIND = "SELECT key, encoded FROM item WHERE kind = ? AND key {} ? ORDER BY key LIMIT ?"
