@@ -92,13 +92,16 @@ def new_table(kind: str) -> Iterator[Table]:
     if kind == "memory":
         yield MemoryTable()
         return
-    with TemporaryDirectory() as directory:
+    with TemporaryDirectory() as directory, pytest.MonkeyPatch.context() as patch:
+        if kind == "sqlite in small steps":
+            for name, size in (("ROWS_MAX", 1), ("NAMES_FIRST", 1), ("ITEMS_MAX", 1)):
+                patch.setattr(sqlite_table, name, size)
         table = SqliteTable(FilePath(directory) / "views" / "a.sqlite", "test")
         yield table
         table.close()
 
 
-EVERY = pytest.mark.parametrize("kind", ["memory", "sqlite"])
+EVERY = pytest.mark.parametrize("kind", ["memory", "sqlite", "sqlite in small steps"])
 
 
 @EVERY
