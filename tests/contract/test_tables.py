@@ -202,13 +202,18 @@ def test_a_file_belongs_to_one_process_and_to_its_owner(tmp_path):
     SqliteTable(file, "test").close()
 
 
-def test_an_error_of_the_file_is_raised_and_the_next_start_begins_anew(tmp_path):
+def test_an_error_of_the_file_is_raised_and_it_is_begun_anew_when_some_time_has_passed(
+    tmp_path, monkeypatch
+):
     file = tmp_path / "views" / "a.sqlite"
     table = SqliteTable(file, "test")
     table.put(Item("thing", "a", {"eu.a": 1}), 1)
     table._execute("DROP TABLE name")
     with pytest.raises(sqlite3.OperationalError):
         table.enlist([(("all",), "a")])
+    with pytest.raises(OSError, match="met an error"):
+        SqliteTable(file, "test")
+    monkeypatch.setattr(sqlite_table, "LATELY_S", -1.0)
     again = SqliteTable(file, "test")
     assert len(again) == 0
     again.close()

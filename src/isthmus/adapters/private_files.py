@@ -15,8 +15,14 @@ from isthmus.errors import ConfigError
 
 
 def make_directory(directory: Path) -> None:
-    """Create the directory for its owner only; raises ConfigError if it is there and open."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create the directory for its owner only.
+
+    Raises ConfigError if it is there and open, or if something that is no directory is in its way.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ConfigError(f"{directory} cannot be made: {error.strerror}") from None
     if directory.stat().st_mode & 0o077:
         raise ConfigError(f"{directory} is open to others", hint=f"chmod 700 {directory}")
 

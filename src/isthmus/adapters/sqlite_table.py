@@ -12,6 +12,7 @@ import fcntl
 import logging
 import os
 import sqlite3
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -40,6 +41,9 @@ ITEMS_MAX = 100
 #: Changes after which the write-ahead log is emptied by the thread, and pages of 4 KiB after which
 #: whoever writes does it: the thread cannot follow who reads a whole log.
 CHECKPOINT_CHANGES, CHECKPOINT_PAGES = 2_000, 16_000
+#: After an error: who began anew at once would read a whole log onto a full disk, and meet it again
+#: at the end.
+LATELY_S = 600.0
 #: Of what was put last, by which a start sees that the log is still the one that it is from.
 LAST_PUT_MAX = 256
 
@@ -92,15 +96,17 @@ class SqliteTable:
         """Open a file that was made for this, or begin one.
 
         Raises Unavailable where another process has it, and OSError or sqlite3.Error where none
-        can be made.
+        can be made, or where one met an error lately.
         """
         self.file = file
         private_files.make_directory(file.parent)
-        lock = os.open(file.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = _open_lock(file.with_suffix(".lock"))
         self._lock: int | None = lock
         self._db: sqlite3.Connection | None = None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if time.time() - os.fstat(lock).st_mtime < LATELY_S:
+                raise OSError(f"{file} met an error within the last {LATELY_S:.0f} s")
             state = self._open(purpose)
         except BaseException as error:
             self._let_go()
@@ -177,6 +183,9 @@ class SqliteTable:
         try:
             return self._db.execute(query, values)
         except sqlite3.Error:
+            assert self._lock is not None
+            # A full disk takes this, too.
+            os.utime(self._lock)
             self.drop()
             raise
 
@@ -304,6 +313,15 @@ class SqliteTable:
             self._changes = 0
             self._checkpoint = Thread(target=_empty_log, args=(self.file,), daemon=True)
             self._checkpoint.start()
+
+
+def _open_lock(file: FilePath) -> int:
+    """The time of the file is when an error was met last."""
+    is_new = not file.exists()
+    lock = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    if is_new:
+        os.utime(lock, (0, 0))
+    return lock
 
 
 def _empty_log(file: FilePath) -> None:

@@ -19,7 +19,7 @@ from isthmus.core.carried import CARRIED
 from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
 from isthmus.core.table import MemoryTable, Table
-from isthmus.errors import Unavailable
+from isthmus.errors import ConfigError, Unavailable
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ async def view_table(
     purpose = f"isthmus {version('isthmus')}: {' '.join(sorted(listed or {}))}"
     try:
         table = await _open(NatsChangeLog(client), directory, process, purpose)
-    except (OSError, sqlite3.Error) as error:
+    except (ConfigError, OSError, sqlite3.Error) as error:
         extra = {"action": "view-in-memory", "directory": str(directory), "reason": str(error)}
         _log.error("no view can be kept on disk", extra=extra)
         yield MemoryTable()
