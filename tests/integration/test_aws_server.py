@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import ssl
 import sys
@@ -29,7 +30,7 @@ from aws_dimensions import KIND
 from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus.aws.requests import BODY_BYTES_MAX
-from isthmus.aws_server import listener
+from isthmus.aws_server import exchange, listener
 from isthmus.clock import monotonic_s
 from isthmus.errors import Unavailable
 from isthmus.local import aws_profile, foreground
@@ -307,6 +308,25 @@ async def test_garbage_instead_of_http_is_no_traceback(regions: Regions) -> None
         assert b" 400 " in answer.splitlines()[0]
         assert b"x-amzn-ErrorType: SerializationException" in answer
         assert b"Server: isthmus" in answer
+
+
+async def test_who_leaves_before_the_end_of_a_body_is_no_fault_of_ours(
+    regions: Regions, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", exchange.__name__)
+
+    def lines() -> list[logging.LogRecord]:
+        return [each for each in caplog.records if each.name == exchange.__name__]
+
+    async with second_api(regions) as (_, url):
+        host, port = url.removeprefix("https://").split(":")
+        _, writer = await asyncio.open_connection(host, port, ssl=regions.tls(None))
+        writer.write(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhalf")
+        writer.transport.abort()
+        await until("it is in the log", lambda: bool(lines()))
+    (line,) = lines()
+    assert (line.levelname, line.__dict__["status"]) == ("INFO", 400)
+    assert "ended before the body" in line.__dict__["reason"]
 
 
 async def test_who_is_slow_is_not_waited_for(

@@ -159,10 +159,10 @@ def _response(answer: HttpResponse) -> web.Response:
 async def _body(request: web.BaseRequest) -> bytes:
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise _too_large()
-    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
-        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
     parts, size = [], 0
     try:
+        if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         async with asyncio.timeout(BODY_S):
             async for part in request.content.iter_any():
                 size += len(part)
@@ -174,6 +174,10 @@ async def _body(request: web.BaseRequest) -> bytes:
         raise ServiceError("RequestTimeoutException", message) from None
     except web.RequestPayloadError:
         raise ServiceError("SerializationException", "The body is not valid HTTP") from None
+    except ConnectionError:
+        # Nobody is there to be told, and it is no fault of ours.
+        message = "The connection ended before the body"
+        raise ServiceError("SerializationException", message) from None
     return b"".join(parts)
 
 
