@@ -59,15 +59,23 @@ class Cable:
 
     def __init__(self, host: str, port: int) -> None:
         self._target = (host, port)
+        #: How long whatever goes either way is under way; who is far away can be lost with it.
+        self.delay_s = 0.0
+        self._is_lost = False
         self._server: asyncio.Server | None = None
         self._ends: set[asyncio.StreamWriter] = set()
         self._pumps: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def heal(self) -> None:
+        self._is_lost = False
         host, _ = self._target
         self._server = await asyncio.start_server(self._connect, host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]
+
+    def lose(self) -> None:
+        """Lose what is under way, and whatever comes before it heals; any thread may say so."""
+        self._is_lost = True
 
     async def cut(self, *, reset: bool = False) -> None:
         """Close what is open, or reset it, and take nothing new."""
@@ -99,6 +107,10 @@ class Cable:
     async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
         try:
             while data := await source.read(65_536):
+                if self.delay_s:
+                    await asyncio.sleep(self.delay_s)
+                if self._is_lost:
+                    return
                 sink.write(data)
                 await sink.drain()
         except OSError:

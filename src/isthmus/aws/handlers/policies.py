@@ -2,6 +2,9 @@
 
 Where regions chose defaults at once, each of them is shown as a default version until one is
 chosen, and the policy itself shows the newest.
+
+A document is written before the policy that refers to it, and ended after it: a crash in between
+leaves one that nothing refers to, and no policy without one.
 """
 
 from __future__ import annotations

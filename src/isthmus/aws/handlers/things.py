@@ -103,7 +103,10 @@ def _name(context: Context, item: Item, field: str) -> str | None:
 
 @OPERATIONS.handles("DeleteThing")
 async def delete_thing(context: Context, parameters: Parameters) -> Output:
-    """Of one that is not there, nothing is to be done."""
+    """Of one that is not there, nothing is to be done.
+
+    Memberships that a crash leaves behind are void: they name a life that has ended.
+    """
     name = parameters["thingName"]
     await context.write(THING, name, partial(_deleted, context, parameters))
 
