@@ -8,6 +8,7 @@ import random
 import signal
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import TypeVar
 
 import pytest
@@ -21,14 +22,17 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-WRITES = 1000
-WRITERS = 16
 #: Longer than an answer takes: what is acknowledged too soon is not in the other region by chance.
 FAR_S = 0.1
-ROUNDS = [
-    pytest.param(1, 150, id="once", marks=pytest.mark.timeout(180)),
-    pytest.param(20, WRITES, id="20-times", marks=[pytest.mark.nightly, pytest.mark.timeout(3600)]),
-]
+NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(3600)]
+#: How often, among how many writes, and how many of them at a time.
+ROUNDS = pytest.mark.parametrize(
+    ("times", "writes", "at_once"),
+    [
+        pytest.param(1, 150, 16, id="once", marks=pytest.mark.timeout(180)),
+        pytest.param(20, 1000, 250, id="20-times", marks=NIGHTLY),
+    ],
+)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -41,13 +45,13 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 class Round:
     """Writers at work, whose region is killed once."""
 
-    def __init__(self, regions: Regions, key: Key, name: str, writes: int) -> None:
+    def __init__(self, regions: Regions, key: Key, name: str, writes: int, at_once: int) -> None:
         self._regions = regions
         self._key = key
         self._chance = random.Random(name)
         self.count = Count(writes)
         self.count.kill_at = self._chance.randrange(writes // 10, writes * 9 // 10)
-        self._pool = ThreadPoolExecutor(WRITERS)
+        self._pool = ThreadPoolExecutor(at_once)
         self._clients: list[Client] = []
         self._writers = [
             Writer(
@@ -56,7 +60,7 @@ class Round:
                 self.count,
                 random.Random(f"{name}-{number}"),
             )
-            for number in range(WRITERS)
+            for number in range(at_once)
         ]
         #: Certificates of others, or of earlier rounds.
         self._known: set[str] = set()
@@ -83,7 +87,9 @@ class Round:
         """What a region shows of every writer, which is what it may be."""
 
         def check(writer: Writer) -> State:
-            return writer.check(self._client(region))
+            # Closed at once: an API has so many connections and no more.
+            with closing(self._client(region)) as client:
+                return writer.check(client)
 
         found = await self._each(check)
         await asyncio.to_thread(self._check_certificates, self._client(region))
@@ -130,11 +136,13 @@ async def serves(regions: Regions, key: Key, region: str) -> None:
     await until(f"the API of {region} serves", lambda: asyncio.to_thread(answers))
 
 
-@pytest.mark.parametrize(("times", "writes"), ROUNDS)
-async def test_a_process_of_the_api_is_killed(regions: Regions, times: int, writes: int) -> None:
+@ROUNDS
+async def test_a_process_of_the_api_is_killed(
+    regions: Regions, times: int, writes: int, at_once: int
+) -> None:
     key = await a_key(regions)
     for number in range(times):
-        one = Round(regions, key, f"api{number}of{times}", writes)
+        one = Round(regions, key, f"api{number}of{times}", writes, at_once)
         try:
             await one.begin()
             one.count.kill = lambda: regions.signal(HOME, "api", signal.SIGKILL)
@@ -156,11 +164,13 @@ def kill_and_lose(regions: Regions) -> None:
     regions.system.kill(HOME)
 
 
-@pytest.mark.parametrize(("times", "writes"), ROUNDS)
-async def test_a_whole_region_is_killed(regions: Regions, times: int, writes: int) -> None:
+@ROUNDS
+async def test_a_whole_region_is_killed(
+    regions: Regions, times: int, writes: int, at_once: int
+) -> None:
     key = await a_key(regions)
     for number in range(times):
-        one = Round(regions, key, f"region{number}of{times}", writes)
+        one = Round(regions, key, f"region{number}of{times}", writes, at_once)
         try:
             await one.begin()
             one.count.kill = lambda: kill_and_lose(regions)
