@@ -18,6 +18,7 @@ import msgspec
 import tomli_w
 
 from isthmus.core.promises import Promise, Promises, Rule
+from isthmus.core.zone import API_PREFIX
 from isthmus.errors import ConfigError, MalformedPacket
 from isthmus.wire.topics import validate_filter
 
@@ -123,7 +124,8 @@ class AwsApi(_Section, frozen=True, kw_only=True):
     """The AWS-compatible API: HTTPS, signed by access keys. Its processes may share a port."""
 
     listen: Listen
-    #: Its certificate names the region, and the API's own name, which is the same in every region.
+    #: Its certificate has the API's own name, which is the same in every region and leads to the
+    #: one that is served, and its name in this region: ``api.`` and those that devices connect to.
     tls: ServerFiles
     #: The user of its processes, which writes items but no access keys.
     nats: NatsAccess
@@ -330,6 +332,8 @@ class RoutedRegion(_Section, frozen=True, kw_only=True):
     hostname: str
     address: str
     mqtt_port: int
+    #: Where its AWS-compatible API is reached, if that is another address.
+    api_address: str = ""
 
 
 class SiteConfig(_Section, frozen=True, kw_only=True):
@@ -383,13 +387,24 @@ class SiteConfig(_Section, frozen=True, kw_only=True):
             raise ConfigError("regions is empty", hint="list at least one region")
         if self.dns_ttl_s < 0:
             raise ConfigError(f"dns_ttl_s is {self.dns_ttl_s}", hint="0 or more seconds")
-        for region in self.regions:
-            if not region.hostname.endswith(f".{self.stable_name}"):
-                hint = f"a name below {self.stable_name}, which is the zone's apex"
-                raise ConfigError(f"hostname of {region.name} is {region.hostname!r}", hint=hint)
+        self._validate_names()
         if self.pause_limit_s >= self.down_after * max(self.probe_interval_s, self.probe_timeout_s):
             hint = "less than down_after x probe_timeout_s"
             raise ConfigError(f"pause_limit_s is {self.pause_limit_s}", hint=hint)
+
+    def _validate_names(self) -> None:
+        names = {self.stable_name, *(region.hostname for region in self.regions)}
+        for region in self.regions:
+            hint = ""
+            if not region.hostname.endswith(f".{self.stable_name}"):
+                hint = f"a name below {self.stable_name}, which is the zone's apex"
+            elif region.hostname in {API_PREFIX + name for name in names}:
+                hint = f"another name: with {API_PREFIX} before it a name is the API's"
+            if hint:
+                raise ConfigError(f"hostname of {region.name} is {region.hostname!r}", hint=hint)
+            if region.api_address and not _is_address(region.api_address):
+                shown = f"api_address of {region.name} is {region.api_address!r}"
+                raise ConfigError(shown, hint="an IP address, as DNS gives it out")
 
 
 def _is_address(text: str) -> bool:

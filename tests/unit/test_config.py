@@ -10,7 +10,17 @@ import pytest
 from region_settings import REGION
 
 from isthmus import config as configs
-from isthmus.config import AwsApi, Limits, Listen, RegionConfig, ServerFiles, TopicDurability
+from isthmus.config import (
+    AwsApi,
+    Limits,
+    Listen,
+    RegionConfig,
+    RoutedRegion,
+    ServerFiles,
+    SiteConfig,
+    SitePeer,
+    TopicDurability,
+)
 from isthmus.errors import ConfigError
 
 AWS_API = AwsApi(
@@ -98,3 +108,51 @@ def test_a_file_that_is_no_toml_is_refused_by_its_name(tmp_path, text):
     file.write_bytes(text)
     with pytest.raises(ConfigError, match=r"region\.toml: not TOML"):
         configs.load(file, RegionConfig)
+
+
+def site(*hostnames: str, **changes: Any) -> SiteConfig:
+    listen = Listen(host="127.0.0.1", port=1)
+    return SiteConfig(
+        site="eu",
+        state_dir="eu",
+        sites=(SitePeer(name="eu", url="https://127.0.0.1:1"),),
+        regions=tuple(
+            RoutedRegion(name=each, hostname=each, address="10.0.0.1", mqtt_port=8883, **changes)
+            for each in hostnames
+        ),
+        stable_name="iot.x",
+        dns=listen,
+        mesh=listen,
+        mesh_tls=REGION.mqtt_tls,
+        canary_tls=REGION.mqtt_tls,
+    )
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        site("eu.iot.x", "us.iot.x"),
+        site("api.us.iot.x", "eu.iot.x"),
+        site("eu.iot.x", api_address="::1"),
+    ],
+)
+def test_regions_have_names_of_their_own_in_the_zone(tmp_path: Path, config: SiteConfig) -> None:
+    configs.dump(tmp_path / "site.toml", config)
+    assert configs.load(tmp_path / "site.toml", SiteConfig) == config
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (site("eu.iot.x", "us.y"), "hostname of us.y is 'us.y'"),
+        (site("api.iot.x"), "hostname of api.iot.x is 'api.iot.x'"),
+        (site("eu.iot.x", "api.eu.iot.x"), "hostname of api.eu.iot.x is 'api.eu.iot.x'"),
+        (site("eu.iot.x", api_address="eu.x"), "api_address of eu.iot.x is 'eu.x'"),
+    ],
+)
+def test_a_name_that_is_not_the_regions_own_is_refused(
+    tmp_path: Path, config: SiteConfig, says: str
+) -> None:
+    configs.dump(tmp_path / "site.toml", config)
+    with pytest.raises(ConfigError, match=rf"site.toml: {says}.*\nTry: "):
+        configs.load(tmp_path / "site.toml", SiteConfig)

@@ -27,7 +27,7 @@ PLAN = Plan(
     ttl_s=1,
     endpoints=(
         Endpoint("eu", f"eu.{APEX}", "127.0.1.1", 8883),
-        Endpoint("us", f"us.{APEX}", "::1", 9883),
+        Endpoint("us", f"us.{APEX}", "::1", 9883, "127.0.2.9"),
     ),
     sites=(SiteHost("eu", "127.0.1.1"), SiteHost("witness", "ns.example.net")),
 )
@@ -47,6 +47,16 @@ def test_the_stable_name_follows_the_route_and_the_regions_own_names_do_not():
     for zone in (at_eu, at_us):
         assert zone[f"eu.{APEX}", "A"] == ("127.0.1.1",)
         assert zone[f"_secure-mqtt._tcp.us.{APEX}", "SRV"] == (f"0 0 9883 us.{APEX}.",)
+
+
+def test_each_name_has_the_api_of_the_same_region_beside_it():
+    at_eu, at_us = said(zone_of(PLAN, "eu", 1)), said(zone_of(PLAN, "us", 2))
+    assert at_eu[f"api.{APEX}", "A"] == ("127.0.1.1",)
+    assert at_us[f"api.{APEX}", "A"] == ("127.0.2.9",)
+    for zone in (at_eu, at_us):
+        assert zone[f"api.eu.{APEX}", "A"] == ("127.0.1.1",)
+        assert zone[f"api.us.{APEX}", "A"] == ("127.0.2.9",)
+        assert (f"api.us.{APEX}", "AAAA") not in zone
 
 
 def test_every_site_has_a_nameserver_record_and_glue_where_only_we_know_its_address():
@@ -76,7 +86,7 @@ def test_a_zone_is_never_empty():
     with pytest.raises(BrokenInvariant, match="empty"):
         zone_of(replace(PLAN, sites=()), "eu", 3)
     whole = zone_of(PLAN, "eu", 3)
-    for missing in (each for each in whole.records if each.name == APEX):
+    for missing in (each for each in whole.records if each.name in (APEX, f"api.{APEX}")):
         rest = tuple(each for each in whole.records if each is not missing)
         with pytest.raises(BrokenInvariant, match="empty"):
             check_zone_never_empty(replace(whole, records=rest))

@@ -1,7 +1,8 @@
 """The zone: what DNS should say, given the route.
 
 The apex is the stable name itself. A plain client asks for its address, a client that follows
-SRV also learns the port. Each region has its own hostname, which does not follow the route.
+SRV also learns the port. Each region has its own hostname, which does not follow the route. Beside
+each of these names is that of the AWS-compatible API, which leads to the same region.
 
 Invariants, each with a check of its name: a zone is never empty, and the serial of an older plan
 is older by RFC 1982, because it is the route's epoch.
@@ -19,18 +20,22 @@ RecordType = Literal["A", "AAAA", "NS", "SOA", "SRV"]
 
 #: Where a client that follows SRV finds MQTT over TLS.
 SRV_PREFIX = "_secure-mqtt._tcp."
+#: Before a name that devices connect to: where its region answers AWS's clients.
+API_PREFIX = "api."
 #: SOA timers for secondaries, which a zone of this size needs none of: RFC 1912 section 2.2.
 REFRESH_S, RETRY_S, EXPIRE_S = 60, 10, 604800
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a region answers MQTT."""
+    """Where a region answers MQTT, and AWS's clients."""
 
     region: str
     hostname: str
     address: str
     mqtt_port: int
+    #: Of the AWS-compatible API; ``address`` where it is not given.
+    api_address: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,6 +114,7 @@ def _service(name: str, endpoint: Endpoint, ttl_s: int) -> tuple[Records, ...]:
     return (
         _address(name, endpoint.address, ttl_s),
         Records(SRV_PREFIX + name, "SRV", ttl_s, (srv,)),
+        _address(API_PREFIX + name, endpoint.api_address or endpoint.address, ttl_s),
     )
 
 
@@ -133,11 +139,11 @@ def is_older(serial: int, than: int) -> bool:
 
 
 def check_zone_never_empty(zone: Zone) -> None:
-    """A zone has its SOA, a nameserver, and an address and a port for its stable name."""
+    """A zone has its SOA, a nameserver, where its stable name leads, and where that of the API."""
     held = {(each.name, each.type) for each in zone.records if each.data}
     needed = {(zone.apex, "SOA"), (zone.apex, "NS"), (SRV_PREFIX + zone.apex, "SRV")}
-    addressed = (zone.apex, "A") in held or (zone.apex, "AAAA") in held
-    if not needed <= held or not addressed:
+    addressed = {name for name, kind in held if kind in ("A", "AAAA")}
+    if not needed <= held or not {zone.apex, API_PREFIX + zone.apex} <= addressed:
         raise BrokenInvariant(f"the zone {zone.apex} would be empty")
 
 

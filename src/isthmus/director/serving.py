@@ -37,7 +37,7 @@ def plan_of(config: SiteConfig) -> Plan:
         apex=config.stable_name,
         ttl_s=config.dns_ttl_s,
         endpoints=tuple(
-            Endpoint(each.name, each.hostname, each.address, each.mqtt_port)
+            Endpoint(each.name, each.hostname, each.address, each.mqtt_port, each.api_address)
             for each in config.regions
         ),
         sites=tuple(SiteHost(site, host) for site, host in hosts.items()),

@@ -1,4 +1,5 @@
-"""What AWS's own clients need of a local system: a profile for each region, and a key for all.
+"""What AWS's own clients need of a local system: a key, a profile for each region, and one for
+whichever region is served.
 
 The files are AWS's, and kept in the system's directory: ``AWS_CONFIG_FILE`` and
 ``AWS_SHARED_CREDENTIALS_FILE`` name them, so nobody's own ones are touched.
@@ -18,11 +19,14 @@ from isthmus.local.system import LocalSystem
 
 #: As AWS's configuration names what botocore calls ``iot`` and ``iot-data``.
 SERVICES = ("iot", "iot_data_plane")
+#: Of whichever region is served: the API by its stable name.
+STABLE = "isthmus"
 _ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
 
 
 def profile(region: str) -> str:
-    return f"isthmus-{region}"
+    """Of one region, whether it is served or not."""
+    return f"{STABLE}-{region}"
 
 
 def config_file(system: LocalSystem) -> Path:
@@ -39,7 +43,11 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
     private_files.make_directory(config_file(system).parent)
     sections: dict[str, dict[str, str]] = {}
     for region in regions:
-        sections |= _sections(system, region)
+        # By its address, as not every machine asks our nameservers.
+        url = system.address(region).url("aws_api", "https")
+        sections |= _sections(system, profile(region), region, url)
+    if system.api_url:
+        sections |= _sections(system, STABLE, regions[0], system.api_url)
     _write(config_file(system), sections)
     file = credentials_file(system)
     held = _read(file, profile(regions[0]))
@@ -48,13 +56,11 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
     if held.get(_ID) not in good or not held.get(_SECRET):
         made = await operator.create_access_key(regions[0], Role.ADMIN)
         held = {_ID: made["id"], _SECRET: made["secret"]}
-    _write(file, {profile(region): held for region in regions})
+    _write(file, dict.fromkeys([STABLE, *map(profile, regions)], held))
 
 
-def _sections(system: LocalSystem, region: str) -> dict[str, dict[str, str]]:
-    """How a region is reached: by its address, as not every machine asks our nameservers."""
-    name = profile(region)
-    endpoint = f"\nendpoint_url = {system.address(region).url('aws_api', 'https')}"
+def _sections(system: LocalSystem, name: str, region: str, url: str) -> dict[str, dict[str, str]]:
+    endpoint = f"\nendpoint_url = {url}"
     return {
         f"profile {name}": {
             "region": region,

@@ -88,7 +88,8 @@ def _show(system: LocalSystem) -> None:
             soft_wrap=True,
         )
     host, port = system.nameservers[0]
-    console.print(f"nameserver    dig @{host} -p {port} {system.stable_name}")
+    names = " ".join((system.stable_name, system.api_name))
+    console.print(f"nameserver    dig @{host} -p {port} {names}")
     address = system.address(system.settings.regions[0])
     console.print(
         f"try           mosquitto_pub -h {address.host} -p {address.ports['mqtt']}"
@@ -116,6 +117,9 @@ def _write_ready(system: LocalSystem, path: Path) -> None:
         },
         "aws_config_file": str(aws_profile.config_file(system)),
         "aws_credentials_file": str(aws_profile.credentials_file(system)),
+        # For who asks these nameservers: whichever region is served.
+        "aws_profile": aws_profile.STABLE if system.api_url else "",
+        "api": system.api_url,
         "device": {
             "client_id": DEMO_DEVICE,
             "certificate": str(identity.certificate),

@@ -33,6 +33,7 @@ from isthmus.config import (
     SitePeer,
     TlsFiles,
 )
+from isthmus.core.zone import API_PREFIX
 from isthmus.errors import ConfigError, Unavailable
 from isthmus.local import nats_server
 from isthmus.local.addresses import Addresses, SiteAddress
@@ -107,7 +108,18 @@ class LocalSystem:
     @property
     def api_name(self) -> str:
         """What the AWS-compatible API is called in every region."""
-        return f"api.{self.stable_name}"
+        return API_PREFIX + self.stable_name
+
+    @property
+    def api_url(self) -> str:
+        """Where AWS's clients reach whichever region is served, if they ask our nameservers.
+
+        Empty where each region has another port: DNS leads such clients to addresses only.
+        """
+        if self.shared_host:
+            return ""
+        port = self.address(self.settings.regions[0]).ports["aws_api"]
+        return f"https://{self.api_name}:{port}"
 
     def address(self, site: str) -> SiteAddress:
         return self.addresses[site]
@@ -204,7 +216,8 @@ class LocalSystem:
         )
 
     def _aws_api(self, region: str) -> AwsApi:
-        names, hosts = [self.api_name, self.hostname(region)], [self.address(region).host]
+        own = self.hostname(region)
+        names, hosts = [self.api_name, API_PREFIX + own, own], [self.address(region).host]
         identity = self.pki.aws_api(region, names, hosts)
         return AwsApi(
             listen=self._listen(region, "aws_api"),
