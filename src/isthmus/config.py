@@ -44,7 +44,7 @@ class TlsFiles(_Section, frozen=True, kw_only=True):
 class ServerFiles(_Section, frozen=True, kw_only=True):
     """PEM files of a server that asks its clients for no certificate. ``key`` must have mode 0600.
 
-    They are read when the process starts.
+    Files that are replaced while it runs are taken over within seconds.
     """
 
     certificate: str

@@ -1,9 +1,13 @@
-"""AWS's clients by the API's stable name, as our nameservers resolve it, through a switchover."""
+"""By which names AWS's clients reach the API, and by which certificates they know it."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import boto3
@@ -87,3 +91,78 @@ async def test_the_data_plane_is_at_the_same_name(
     assert client.meta.endpoint_url == regions.system.api_url
     with pytest.raises(client.exceptions.ClientError, match="NotImplementedException"):
         await asyncio.to_thread(client.publish, topic="a")
+
+
+# Certificates
+
+
+class Kept:
+    """A connection to the API that stays open between its requests."""
+
+    def __init__(
+        self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._host, self._reader, self._writer = host, reader, writer
+        tls = writer.get_extra_info("ssl_object")
+        #: What the server has shown.
+        self.certificate = tls.getpeercert(binary_form=True)
+
+    async def is_answered(self) -> bool:
+        """Whether it takes a request, an unsigned one."""
+        self._writer.write(f"GET /endpoint HTTP/1.1\r\nHost: {self._host}\r\n\r\n".encode())
+        status = await self._reader.readline()
+        await self._reader.readuntil(b"}")
+        return status.startswith(b"HTTP/1.1 403")
+
+
+@asynccontextmanager
+async def connected(regions: Regions) -> AsyncIterator[Kept]:
+    listen = regions.config(HOME).aws_api.listen
+    reader, writer = await asyncio.open_connection(
+        listen.host, listen.port, ssl=regions.tls(None), server_hostname=regions.system.api_name
+    )
+    yield Kept(str(listen), reader, writer)
+    writer.close()
+    await writer.wait_closed()
+
+
+def refused_files(regions: Regions) -> list[dict[str, Any]]:
+    """What the API's log says of TLS files that it could not use."""
+    log = regions.system.settings.state_dir / "logs" / f"{HOME}-api.log"
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    return [each for each in lines if each.get("action") == "tls-files" and "reason" in each]
+
+
+async def test_replaced_tls_files_are_served_and_drop_nobody_and_broken_ones_change_nothing(
+    regions: Regions,
+) -> None:
+    files = regions.config(HOME).aws_api.tls
+    names, host = [regions.system.api_name], regions.system.address(HOME).host
+
+    async def replace(name: str) -> None:
+        async with connected(regions) as before:
+            old = before.certificate
+        made = regions.system.pki.aws_api(name, names, [host])
+        shutil.copy(made.chain, files.certificate)
+        shutil.copy(made.key, files.key)
+
+        async def is_new() -> bool:
+            async with connected(regions) as newest:
+                return bool(newest.certificate != old)
+
+        await until("new connections are shown the new certificate", is_new)
+
+    async with connected(regions) as older:
+        assert await older.is_answered()
+        await replace("replaced")
+        assert await older.is_answered()
+        await asyncio.to_thread(Path(files.key).write_text, "half a key")
+        await until("the log names the file", lambda: bool(refused_files(regions)))
+        async with connected(regions) as newer:
+            assert newer.certificate != older.certificate
+            assert await newer.is_answered()
+            await replace("mended")
+            assert await newer.is_answered()
+        assert await older.is_answered()
+    (refused,) = refused_files(regions)
+    assert files.key in refused["reason"]

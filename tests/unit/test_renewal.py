@@ -1,7 +1,8 @@
-"""Certificates are replaced under a running gateway, well and badly."""
+"""Certificates are replaced under a running gateway and a running API, well and badly."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import shutil
 import ssl
@@ -13,10 +14,11 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tls_clients import HOSTNAME, Authority, Client
 
 from isthmus.adapters.pki import Identity, load_certificate
+from isthmus.adapters.renewal import CONTEXT_LIFETIME_S, Renewed, RenewedContext
+from isthmus.adapters.tls import public_context
 from isthmus.clock import monotonic_s
-from isthmus.config import TlsFiles
+from isthmus.config import ServerFiles, TlsFiles
 from isthmus.errors import ConfigError
-from isthmus.gateway.renewal import CONTEXT_LIFETIME_S, Renewed
 from isthmus.gateway.tls import TlsStream, mqtt_context
 
 
@@ -36,7 +38,10 @@ class Replaced:
         files = TlsFiles(
             certificate=str(self.certificate), key=str(self.key), ca=authority.files.ca
         )
-        self.renewed = Renewed(files, mqtt_context)
+        self.renewed = Renewed(files, mqtt_context, monotonic_s())
+        own = ServerFiles(certificate=files.certificate, key=files.key)
+        #: The same files, as the API has them.
+        self.api = Renewed(own, public_context, monotonic_s())
 
     def made(self) -> Identity:
         self._made += 1
@@ -51,6 +56,10 @@ class Replaced:
     def look(self, times: int = 2) -> None:
         for _ in range(times):
             self.renewed.look(monotonic_s())
+
+    def look_as_api(self, times: int = 2) -> None:
+        for _ in range(times):
+            self.api.look(monotonic_s())
 
     def client(self) -> Client:
         context = self.authority.client(self.authority.device)
@@ -179,3 +188,66 @@ def test_a_gateway_does_not_begin_with_broken_files(files: Replaced, how: str) -
     breaks(files)
     with pytest.raises(ConfigError, match=name):
         mqtt_context(files.renewed._files)
+
+
+# The API
+
+
+def lock(files: Replaced) -> None:
+    """Put a password before the key: nobody is there to type it."""
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"secret"),
+        )
+    )
+
+
+@pytest.mark.parametrize("how", [*BROKEN, "a key that nobody can open"])
+def test_an_api_too_stays_with_what_it_has_until_its_files_are_mended(
+    files: Replaced, caplog: pytest.LogCaptureFixture, how: str
+) -> None:
+    breaks, name = BROKEN.get(how, (lock, "gateway.key"))
+    before = files.api.current
+    breaks(files)
+    files.look_as_api(times=5)
+    assert files.api.current is before
+    (error,) = errors(caplog)
+    assert name in error
+    files.put(files.made())
+    files.look_as_api()
+    assert files.api.current is not before
+
+
+async def test_each_connection_gets_the_newest_though_the_server_has_one_context(
+    files: Replaced,
+) -> None:
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while line := await reader.readline():
+            writer.write(line)
+        writer.close()
+
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=RenewedContext(files.api))
+    host, port = server.sockets[0].getsockname()
+    context = files.authority.client()
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter, bytes]:
+        reader, writer = await asyncio.open_connection(
+            host, port, ssl=context, server_hostname=HOSTNAME
+        )
+        shown = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+        return reader, writer, ssl.DER_cert_to_PEM_cert(shown).encode()
+
+    reader, writer, _ = await connect()
+    new = files.made()
+    files.put(new)
+    files.look_as_api()
+    _, newer, shown = await connect()
+    assert load_certificate(shown) == load_certificate(new.certificate.read_bytes())
+    writer.write(b"still here\n")
+    assert await reader.readline() == b"still here\n"
+    for each in (writer, newer):
+        each.close()
+    server.close()

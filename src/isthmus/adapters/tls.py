@@ -72,11 +72,13 @@ def _load_own(context: ssl.SSLContext, files: TlsFiles | ServerFiles) -> None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     for path in (files.certificate, files.key):
         _check_there(path)
-    if Path(files.key).stat().st_mode & 0o077:
-        raise ConfigError(f"{files.key} is readable by others", hint=f"chmod 600 {files.key}")
     try:
-        context.load_cert_chain(files.certificate, files.key)
-    except ssl.SSLError as error:
+        if Path(files.key).stat().st_mode & 0o077:
+            raise ConfigError(f"{files.key} is readable by others", hint=f"chmod 600 {files.key}")
+        # Without a password, OpenSSL would stop the process to ask a terminal for that of a key.
+        context.load_cert_chain(files.certificate, files.key, password="")
+    except OSError as error:
+        # Those of OpenSSL, and what may befall files that were there a moment ago.
         raise ConfigError(f"{files.certificate} or {files.key}: {error}") from None
 
 

@@ -1,7 +1,8 @@
 """HTTPS: requests in, as they were sent and signed; responses out.
 
 Every bound on what a client may send, and on how long it may take, is here. Nobody is asked for a
-certificate. Several processes may listen at one place; the kernel spreads the connections.
+certificate. Several processes may listen at one place; the kernel spreads the connections. A TLS
+file that is replaced is taken over, for those who come from then on.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ from typing import Any, Protocol
 from aiohttp import hdrs, web
 from aiohttp.web_protocol import RequestHandler
 
+from isthmus.adapters.renewal import Renewed, RenewedContext
 from isthmus.adapters.tls import public_context
 from isthmus.aws.requests import BODY_BYTES_MAX, TARGET_CHARACTERS_MAX, HttpRequest
 from isthmus.aws.responses import HttpResponse
 from isthmus.aws.service_error import ServiceError
+from isthmus.clock import monotonic_s
 from isthmus.config import AwsApi
 
 #: Each may hold a body of a megabyte.
@@ -32,6 +35,8 @@ LINGER_S = 2.0
 #: Tokens of sessions are the longest headers that clients send.
 HEADER_BYTES_MAX = 16 * 1024
 SHUTDOWN_S = 1.0
+#: Between two looks at the TLS files.
+LOOK_S = 1.0
 SHARE_PORTS = hasattr(socket, "SO_REUSEPORT")
 
 Handle = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -73,17 +78,20 @@ class Listener:
             # A body is signed as it was sent.
             auto_decompress=False,
         )
+        renewed = Renewed(self._config.tls, public_context, monotonic_s())
         listening = await asyncio.get_running_loop().create_server(
             server,
             self._config.listen.host,
             self._config.listen.port,
-            ssl=public_context(self._config.tls),
+            ssl=RenewedContext(renewed),
             ssl_handshake_timeout=HANDSHAKE_S,
             reuse_port=SHARE_PORTS or None,
         )
         try:
             ready()
-            await asyncio.Event().wait()
+            while True:
+                await asyncio.sleep(LOOK_S)
+                renewed.look(monotonic_s())
         finally:
             listening.close()
             server.pre_shutdown()

@@ -6,10 +6,11 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 
+from isthmus.adapters.renewal import Renewed
+from isthmus.clock import monotonic_s
 from isthmus.config import Listen, RegionConfig
 from isthmus.core.dialect import DIALECTS, Dialect
 from isthmus.gateway.door import Door, Listening, listen
-from isthmus.gateway.renewal import Renewed
 from isthmus.gateway.stream import Ended, PlainStream, Stream
 from isthmus.gateway.tls import HTTP, MQTT, TlsStream, contexts
 from isthmus.gateway.websocket import Authenticate, WebSocketStream
@@ -62,7 +63,7 @@ class Listeners:
     def __init__(self, config: RegionConfig, authenticate: Authenticate) -> None:
         self._config = config
         self._authenticate = authenticate
-        self._contexts = Renewed(config.mqtt_tls, contexts)
+        self._contexts = Renewed(config.mqtt_tls, contexts, monotonic_s())
         self._server_names = frozenset(name.lower().encode() for name in config.server_names)
         self._open: list[Listening] = []
 

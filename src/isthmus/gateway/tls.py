@@ -33,7 +33,7 @@ HTTP = b"http/1.1"
 #: The record of a fatal alert before any key is agreed: unrecognized_name, RFC 6066, section 3.
 #: OpenSSL would send it for a callback that fails, whose traceback pyOpenSSL prints.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
-#: Of one ticket. Who resumes gets a new one, until the context is made anew (``renewal``).
+#: Of one ticket. Who resumes gets a new one, until the context is made anew (``adapters.renewal``).
 TICKET_LIFETIME_S = 2 * 3600
 #: OpenSSL resumes no session with a client certificate that has no name of this kind.
 SESSION_CONTEXT = b"isthmus"

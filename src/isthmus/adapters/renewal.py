@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 import os
+import ssl
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Generic, Self, TypeVar
 
-from isthmus.clock import monotonic_s
-from isthmus.config import TlsFiles
+from isthmus.config import ServerFiles, TlsFiles
 from isthmus.errors import ConfigError
 
 #: A context is made anew at least so often, for the key of its tickets: whoever steals that reads
@@ -25,17 +25,19 @@ _log = logging.getLogger(__name__)
 _State = tuple[tuple[int, int, int] | None, ...]
 
 
+F = TypeVar("F", bound=TlsFiles | ServerFiles)
 T = TypeVar("T")
 
 
-class Renewed(Generic[T]):
+class Renewed(Generic[F, T]):
     """What is made of TLS files: contexts for new connections."""
 
-    def __init__(self, files: TlsFiles, make: Callable[[TlsFiles], T]) -> None:
+    def __init__(self, files: F, make: Callable[[F], T], now_s: float) -> None:
+        """Raises what ``make`` raises: a ConfigError that names the file, where one is broken."""
         self._files = files
         self._make = make
         self._seen = self._tried = _state(files)
-        self._tried_s = monotonic_s()
+        self._tried_s = now_s
         self.current = make(files)
 
     def look(self, now_s: float) -> None:
@@ -59,7 +61,32 @@ class Renewed(Generic[T]):
             _log.info("new connections get the TLS files as they are now", extra=extra)
 
 
-def _state(files: TlsFiles) -> _State:
+class RenewedContext(ssl.SSLContext):
+    """For servers that are given one context for good: each connection gets the newest.
+
+    asyncio and uvloop ask it for nothing but the TLS of a connection that was accepted.
+    """
+
+    _renewed: Renewed[ServerFiles, ssl.SSLContext]
+
+    def __new__(cls, renewed: Renewed[ServerFiles, ssl.SSLContext]) -> Self:
+        made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
+        made._renewed = renewed
+        return made
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        newest = self._renewed.current
+        return newest.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def _state(files: TlsFiles | ServerFiles) -> _State:
     return tuple(_state_of(file) for file in (files.certificate, files.key))
 
 
