@@ -237,6 +237,9 @@ def _settings() -> tuple[Step, ...]:
     alias, rule = {"roleAlias": "tour-alias"}, {"ruleName": "tour_rule"}
     role = {"roleArn": "arn:aws:iam::000000000000:role/tour"}
     payload = {"topicRulePayload": {"sql": "SELECT * FROM 'a/b'", "actions": []}}
+    domain = {"domainConfigurationName": "tour-domain"}
+    acm = "arn:aws:acm:eu-west-1:000000000000:certificate/tour"
+    own = {"domainName": "tour.example.com", "serverCertificateArns": [acm]}
     return (
         Step("UpdateEventConfigurations", enabled),
         Step("DescribeEventConfigurations"),
@@ -252,6 +255,12 @@ def _settings() -> tuple[Step, ...]:
         Step("GetTopicRule", rule),
         Step("ListTopicRules"),
         Step("DeleteTopicRule", rule),
+        Step("CreateDomainConfiguration", domain | own),
+        Step("DeleteDomainConfiguration", domain, "InvalidRequestException"),
+        Step("UpdateDomainConfiguration", domain | {"domainConfigurationStatus": "DISABLED"}),
+        Step("DescribeDomainConfiguration", domain),
+        Step("ListDomainConfigurations"),
+        Step("DeleteDomainConfiguration", domain),
     )
 
 

@@ -12,6 +12,7 @@ from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
 from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
+from isthmus.core.domain_configurations import DOMAIN_CONFIGURATION
 from isthmus.core.item import Item
 from isthmus.core.settings import ROLE_ALIAS, TOPIC_RULE
 from isthmus.core.thing_groups import THING_GROUP
@@ -25,19 +26,30 @@ ARN_KINDS = {
     registry.CERTIFICATE: "cert",
     registry.POLICY: "policy",
     CA_CERTIFICATE: "cacert",
+    DOMAIN_CONFIGURATION: "domainconfiguration",
     ROLE_ALIAS: "rolealias",
     TOPIC_RULE: "rule",
     THING_GROUP: "thinggroup",
     THING_TYPE: "thingtype",
 }
 #: AWS gives them no other id, and creates none of them twice, be it the same.
-KNOWN_BY_KEY = {registry.CERTIFICATE, registry.POLICY, CA_CERTIFICATE, ROLE_ALIAS, TOPIC_RULE}
+KNOWN_BY_KEY = {
+    registry.CERTIFICATE,
+    registry.POLICY,
+    CA_CERTIFICATE,
+    DOMAIN_CONFIGURATION,
+    ROLE_ALIAS,
+    TOPIC_RULE,
+}
+#: Of a domain configuration's id, in its ARN.
+SHORT_ID_CHARACTERS = 5
 NAMES = {
     "billinggroup": "Billing group",
     "thing": "Thing",
     "cert": "Certificate",
     "policy": "Policy",
     "cacert": "CA certificate",
+    "domainconfiguration": "Domain configuration",
     "rolealias": "Role alias",
     "rule": "Rule",
     "thinggroup": "Thing group",
@@ -46,7 +58,14 @@ NAMES = {
 
 
 def arn(context: Context, item: Item) -> str:
-    return context.naming.arn(ARN_KINDS[item.kind], item.key)
+    return context.naming.arn(ARN_KINDS[item.kind], name_in_arn(item))
+
+
+def name_in_arn(item: Item) -> str:
+    """The last part of an ARN: the key, and of a domain configuration a short id too."""
+    if item.kind != DOMAIN_CONFIGURATION:
+        return item.key
+    return f"{item.key}/{lives.resource_id(item)[:SHORT_ID_CHARACTERS]}"
 
 
 def called(item: Item) -> str:
@@ -62,12 +81,17 @@ def refuse(context: Context, message: str) -> ServiceError:
 def present(context: Context, item: Item) -> Item:
     """The item itself; raises ServiceError where it is none, or none any more."""
     if not item.lives:
-        declared = {shape.name for shape in context.call.operation.error_shapes}
-        message = f"{called(item)} does not exist"
-        if "ResourceNotFoundException" not in declared:
-            raise refuse(context, message)
-        raise ServiceError("ResourceNotFoundException", message)
+        raise absent(context, item)
     return item
+
+
+def absent(context: Context, item: Item) -> ServiceError:
+    """What is asked for is not there."""
+    declared = {shape.name for shape in context.call.operation.error_shapes}
+    message = f"{called(item)} does not exist"
+    if "ResourceNotFoundException" not in declared:
+        return refuse(context, message)
+    return ServiceError("ResourceNotFoundException", message)
 
 
 def existing(context: Context, kind: str, key: str) -> Item:
