@@ -32,6 +32,13 @@ def test_garbage_does_not_open(garbage: str) -> None:
         SEALING.open(garbage, "purpose")
 
 
+def test_what_follows_from_a_key_is_the_same_for_one_purpose_and_no_other() -> None:
+    derived = {SEALING.derive("a"), SEALING.derive("b"), OTHER.derive("a")}
+    assert len(derived) == 3
+    assert all(len(bytes.fromhex(each)) == 32 for each in derived)
+    assert Sealing(bytes(32)).derive("a") in derived
+
+
 def test_a_changed_bit_does_not_open() -> None:
     raw = bytearray(base64.b64decode(SEALING.seal("secret", "purpose")))
     for place in range(len(raw)):

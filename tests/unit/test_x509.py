@@ -213,6 +213,14 @@ def test_codes_are_of_64_digits_and_by_chance():
     assert all(len(bytes.fromhex(each)) == 32 for each in codes)
 
 
+def test_the_first_code_is_that_of_the_key_that_seals():
+    first = HERE.first_code()
+    assert len(bytes.fromhex(first)) == 32
+    assert DeviceX509(Sealing(b"o" * KEY_BYTES)).first_code() != first
+    with pytest.raises(Unavailable, match="no key"):
+        DeviceX509(None).first_code()
+
+
 def test_the_subject_of_a_ca_is_its_own():
     subjects = {loaded(HERE.new_authority(NOW).pem).subject for _ in range(3)}
     assert len(subjects) == 3

@@ -13,7 +13,9 @@ import secrets
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from isthmus.adapters import private_files
 from isthmus.errors import ConfigError, InputError
@@ -35,6 +37,7 @@ class Sealing:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
+        self._key = key
 
     @classmethod
     def load(cls, file: Path) -> Sealing:
@@ -49,6 +52,14 @@ class Sealing:
             # Not what it says: it may be a part of a key.
             raise ConfigError(f"{file} is not 64 hex digits in lower case")
         return cls(bytes.fromhex(text.decode()))
+
+    def derive(self, purpose: str) -> str:
+        """64 hex digits that follow from the key, and tell nothing of it: others for each purpose.
+
+        The same in every region, and nothing has to be stored for it.
+        """
+        kdf = HKDF(hashes.SHA256(), length=KEY_BYTES, salt=None, info=purpose.encode())
+        return kdf.derive(self._key).hex()
 
     def seal(self, secret: str, purpose: str) -> str:
         nonce = secrets.token_bytes(NONCE_BYTES)

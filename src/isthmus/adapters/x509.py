@@ -29,6 +29,8 @@ from isthmus.errors import InputError, Unavailable
 #: As AWS's: never too early for a device whose clock is late, and for as long as a device may last.
 BACKDATED = timedelta(minutes=5)
 NOT_AFTER = datetime(2049, 12, 31, 23, 59, 59, tzinfo=UTC)
+#: What the registration code that a system begins with is derived for.
+FIRST_CODE = "registration-code"
 #: What AWS takes.
 RSA_BITS_MIN = 2048
 #: More than OpenSSL verifies with.
@@ -78,6 +80,13 @@ class DeviceX509:
         return True
 
     # Making
+
+    def first_code(self) -> str:
+        """Follows from the key that seals, so every region has it without a write."""
+        if self._sealing is None:
+            hint = "set secrets_key, the same in every region"
+            raise Unavailable("this region has no key that a code would follow from", hint=hint)
+        return self._sealing.derive(FIRST_CODE)
 
     def new_code(self) -> str:
         """64 hex digits by chance."""

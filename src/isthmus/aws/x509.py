@@ -24,6 +24,10 @@ class X509(Protocol):
         """Whether a CA has signed a certificate, and the names fit."""
         ...
 
+    def first_code(self) -> str:
+        """The registration code that a system begins with: 64 hex digits, the same everywhere."""
+        ...
+
     def new_code(self) -> str:
         """A registration code: 64 hex digits by chance."""
         ...

@@ -127,17 +127,19 @@ def listed(item: Item) -> Iterator[tuple[Path, str]]:
 # Registration codes
 
 
-def add_code(item: Item, writer: Writer, code: str) -> Item:
-    """Have a code, unless there is one. Of codes made at once each is valid until it is deleted."""
-    return item if codes(item) else writer.write(item).create().add("codes", code).done()
+# There is one at any time, so that to ask for it writes nothing: who may only read asks too.
 
 
-def delete_codes(item: Item, writer: Writer) -> Item:
-    """Delete the codes that are known here."""
-    return writer.write(item).kill("codes").done(tightens=True)
+def replace_codes(item: Item, writer: Writer, code: str) -> Item:
+    """Have this code and none of those that are known here.
+
+    Of codes that regions made at once, each is valid until somebody who knows it replaces it.
+    """
+    return writer.write(item).create().kill("codes").add("codes", code).done(tightens=True)
 
 
-def codes(item: Item) -> list[str]:
-    """The valid codes; the first one is the one that is told."""
+def codes(item: Item, first: str) -> list[str]:
+    """The valid codes, the one that is told before others; ``first`` until it is replaced."""
     held = item.fields.get("codes")
-    return sorted(set(held.entries.values())) if isinstance(held, Live) else []
+    found = sorted(set(held.entries.values())) if isinstance(held, Live) else []
+    return found or [first]

@@ -24,26 +24,26 @@ from isthmus.core.x509 import Certificate
 
 
 @OPERATIONS.handles("GetRegistrationCode")
-async def get_registration_code(context: Context, parameters: Parameters) -> Output:
+def get_registration_code(context: Context, parameters: Parameters) -> Output:
     """The same one until it is deleted."""
-    code = context.x509.new_code()
-
-    def add(item: Item, writer: Writer) -> Item:
-        return ca_certificates.add_code(item, writer, code)
-
-    item = await context.write(REGISTRATION_CODE, CODES, add)
-    return {"registrationCode": ca_certificates.codes(item)[0]}
+    return {"registrationCode": _codes(context)[0]}
 
 
 @OPERATIONS.handles("DeleteRegistrationCode")
 async def delete_registration_code(context: Context, parameters: Parameters) -> Output:
-    def delete(item: Item, writer: Writer) -> Item:
-        if not ca_certificates.codes(item):
-            raise ServiceError("ResourceNotFoundException", "There is no registration code")
-        return ca_certificates.delete_codes(item, writer)
+    """The next one is made at once."""
+    code = context.x509.new_code()
 
-    await context.write(REGISTRATION_CODE, CODES, delete)
+    def replace(item: Item, writer: Writer) -> Item:
+        return ca_certificates.replace_codes(item, writer, code)
+
+    await context.write(REGISTRATION_CODE, CODES, replace)
     return {}
+
+
+def _codes(context: Context) -> list[str]:
+    item = context.get(REGISTRATION_CODE, CODES)
+    return ca_certificates.codes(item, context.x509.first_code())
 
 
 # CA certificates
@@ -99,8 +99,7 @@ def _check_possession(
     if not context.x509.is_issued_by(shown.pem, ca.pem):
         message = "The CA has not signed the verification certificate"
         raise ServiceError("CertificateValidationException", message)
-    codes = ca_certificates.codes(context.get(REGISTRATION_CODE, CODES))
-    if not set(shown.common_names) & set(codes):
+    if not set(shown.common_names) & set(_codes(context)):
         message = "The common name of the verification certificate is not the registration code"
         raise ServiceError("RegistrationCodeValidationException", message)
 
