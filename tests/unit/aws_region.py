@@ -24,6 +24,7 @@ from isthmus.aws.service_error import ServiceError
 from isthmus.core.arns import Naming
 from isthmus.core.stamp import StampClock
 from isthmus.region.items import ItemStore
+from isthmus.region.turns import Turns
 
 ENDPOINT = "https://iot.example.com"
 ACCOUNT = "123456789012"
@@ -60,11 +61,14 @@ class AwsRegion:
         #: What the next request's handler takes for the time.
         self.now_ms = 1_700_000_000_000
         self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
+        self._turns = Turns()
         self._operations = operations
 
     def context(self, call: Call) -> Any:
         """What a handler acts on."""
-        return Context(call, self.store, self.naming, self.clock, self.now_ms, self.x509)
+        return Context(
+            call, self.store, self.naming, self.clock, self.now_ms, self.x509, self._turns.of
+        )
 
     def answer(self, service: str, request: HttpRequest) -> HttpResponse:
         """Do as a server does, without its signatures and its promises."""

@@ -8,6 +8,7 @@ promise of all of a request's writes is kept; a handler need not wait for that.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from heapq import merge
@@ -27,6 +28,8 @@ from isthmus.errors import InputError
 
 #: From the newest version and a writer to the version that is to be; the same one changes nothing.
 Change = Callable[[Item, Writer], Item]
+#: Waits for its turn among those that gave the same names.
+Turn = Callable[..., AbstractAsyncContextManager[None]]
 
 
 class Items(Protocol):
@@ -57,6 +60,9 @@ class Context:
     clock: StampClock
     now_ms: int
     x509: X509
+    #: For limits on what is counted over several items: no other request of this process writes
+    #: between the look and the write. Those of other processes and regions may, and pass a limit.
+    turn: Turn
     #: The access key that signed.
     caller: str = ""
     #: The log's newest revision among those that this request wrote, or found as it wanted them.

@@ -41,6 +41,7 @@ from isthmus.region.level import Level
 from isthmus.region.log_view import keep_following
 from isthmus.region.promise import Promises
 from isthmus.region.standing import Standing
+from isthmus.region.turns import Turns
 from isthmus.region.view_table import view_table
 
 TICK_S = 0.1
@@ -67,6 +68,7 @@ class Server:
         self._promises = Promises(lambda: self._standing.is_alone)
         sealing = Sealing.load(Path(config.secrets_key))
         self._x509 = DeviceX509(sealing)
+        self._turns = Turns()
         callers = Callers(config, self.store.view, sealing)
         exchanges = Exchanges(self._may_serve, callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
@@ -117,7 +119,16 @@ class Server:
         await self._level.reached()
 
     def _context(self, call: Call, caller: str) -> Context:
-        return Context(call, self.store, self._naming, self._clock, now_ms(), self._x509, caller)
+        return Context(
+            call,
+            self.store,
+            self._naming,
+            self._clock,
+            now_ms(),
+            self._x509,
+            self._turns.of,
+            caller,
+        )
 
     def _promise(self) -> WhenKept:
         return partial(

@@ -61,10 +61,11 @@ async def register_ca_certificate(context: Context, parameters: Parameters) -> O
     _check_config(context, config)
     tags = tagging.given(context, parameters.get("tags", []))
 
+    path = (ca_certificates.LISTED_BY_SUBJECT, ca.subject)
+
     def register(item: Item, writer: Writer) -> Item:
         if item.lives:
             raise already(context, item)
-        path = (ca_certificates.LISTED_BY_SUBJECT, ca.subject)
         if context.items.catalogue.count(*path) >= SAME_SUBJECT_MAX:
             message = f"{SAME_SUBJECT_MAX} CA certificates have this subject already"
             raise ServiceError("LimitExceededException", message)
@@ -80,7 +81,8 @@ async def register_ca_certificate(context: Context, parameters: Parameters) -> O
             tags=tags,
         )
 
-    item = await context.write(CA_CERTIFICATE, ca.id, register)
+    async with context.turn(*path):
+        item = await context.write(CA_CERTIFICATE, ca.id, register)
     return {"certificateArn": arn(context, item), "certificateId": item.key}
 
 

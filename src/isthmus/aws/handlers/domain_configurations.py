@@ -71,7 +71,9 @@ async def create_domain_configuration(context: Context, parameters: Parameters) 
             raise ServiceError("LimitExceededException", message)
         return domain_configurations.create(item, writer, domain, settings, tags)
 
-    return _shown(context, await context.write(DOMAIN_CONFIGURATION, parameters[_NAME], create))
+    async with context.turn(DOMAIN_CONFIGURATION):
+        item = await context.write(DOMAIN_CONFIGURATION, parameters[_NAME], create)
+    return _shown(context, item)
 
 
 @OPERATIONS.handles("UpdateDomainConfiguration")

@@ -65,7 +65,8 @@ async def _attach(context: Context, name: str, end: Item) -> None:
             raise ServiceError("LimitExceededException", message)
         return registry.attach(item, writer, policy, holder)
 
-    await context.write(ATTACHMENT, attached_policies.key(name, end), attach)
+    async with context.turn(ATTACHMENT, end.kind, end.key):
+        await context.write(ATTACHMENT, attached_policies.key(name, end), attach)
 
 
 async def _detach(context: Context, name: str, end: Item) -> None:

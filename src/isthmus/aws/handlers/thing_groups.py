@@ -21,8 +21,10 @@ from isthmus.core.thing_groups import CHILDREN_MAX, DEPTH_MAX, DESCRIPTION, THIN
 @OPERATIONS.handles("CreateThingGroup")
 async def create_thing_group(context: Context, parameters: Parameters) -> Output:
     """Of a group that is there with just these properties, say what it is."""
-    change = partial(_created, context, parameters)
-    item = await context.write(THING_GROUP, parameters["thingGroupName"], change)
+    name, change = parameters["thingGroupName"], partial(_created, context, parameters)
+    # It is the parent's groups that are counted.
+    async with context.turn(THING_GROUP, parameters.get("parentGroupName", name)):
+        item = await context.write(THING_GROUP, name, change)
     return {
         "thingGroupName": item.key,
         "thingGroupArn": arn(context, item),
