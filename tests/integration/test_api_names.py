@@ -84,10 +84,19 @@ async def test_the_stable_name_leads_aws_clients_to_the_region_that_is_served(
     assert await answered_by(at_home, "lamp") == HOME
 
 
+@pytest.mark.parametrize("by_variable", [False, True])
 async def test_the_data_plane_is_at_the_same_name(
-    regions: Regions, stable: boto3.session.Session
+    regions: Regions,
+    stable: boto3.session.Session,
+    monkeypatch: pytest.MonkeyPatch,
+    by_variable: bool,
 ) -> None:
-    client = stable.client("iot-data")
+    session = stable
+    if by_variable:
+        # It wins over the profile, which leads to the other region.
+        session = boto3.session.Session(profile_name=aws_profile.profile(OTHER))
+        monkeypatch.setenv("AWS_ENDPOINT_URL_IOT_DATA_PLANE", regions.system.api_url)
+    client = session.client("iot-data")
     assert client.meta.endpoint_url == regions.system.api_url
     with pytest.raises(client.exceptions.ClientError, match="NotImplementedException"):
         await asyncio.to_thread(client.publish, topic="a")
