@@ -16,6 +16,7 @@ from isthmus.adapters.nats import connection
 from isthmus.clock import monotonic_s
 from isthmus.config import Listen, RegionConfig
 from isthmus.core.admission import Admission
+from isthmus.core.table import MemoryTable
 from isthmus.gateway.gateway import Gateway
 
 
@@ -63,7 +64,7 @@ async def second_gateway(regions: Regions, **changes: Any) -> AsyncIterator[Seco
     config = configs.load(file, RegionConfig)
     changes = {"mqtt": free_place(config.mqtt.host), "https": None, **changes}
     client = await connection.connect(config.gateway_nats, name="gateway")
-    gateway = Second(msgspec.structs.replace(config, **changes), client)
+    gateway = Second(msgspec.structs.replace(config, **changes), client, MemoryTable())
     ready = asyncio.Event()
     gateway.running = asyncio.create_task(gateway.run(ready.set))
     try:
