@@ -14,6 +14,7 @@
     region.presence           a gateway tells the services who comes and goes: ten times a second
                               if anybody does, and every second
     region.census             the services ask a gateway to tell of everybody who is there
+    region.connectivity       an API asks the services who is connected
     region.superseded         the services tell a gateway whose connections are not the newest
 
 All of it is at most once, so nothing here carries a promise by itself: reports are cumulative and
@@ -22,12 +23,12 @@ repeated, requests are asked again. Unknown fields are ignored, so that releases
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
 from isthmus.core.cursor import Cursor
-from isthmus.core.presence import Came, Ended
+from isthmus.core.presence import Came, Ended, Word
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
 
@@ -163,6 +164,24 @@ class Superseded(msgspec.Struct, frozen=True):
     gateway: str
     #: Pairs of client and session.
     connections: list[tuple[str, str]]
+
+
+#: Of so many clients it is told in one answer.
+CONNECTIVITY_MAX = 500
+
+
+class ConnectivityRequest(msgspec.Struct, frozen=True):
+    """What is known of these clients; where none is named, of the first who are connected."""
+
+    clients: Annotated[list[str], msgspec.Meta(max_length=CONNECTIVITY_MAX)] = []
+    #: Behind this client id, in order.
+    behind: str = ""
+
+
+class ConnectivityReply(msgspec.Struct, frozen=True):
+    """The newest words of clients, in the order that was asked for; of strangers there is none."""
+
+    words: list[Word]
 
 
 class WillRequest(msgspec.Struct, frozen=True):

@@ -15,12 +15,15 @@ import msgspec
 import pytest
 import pytest_asyncio
 from mqtt_wire import Wire
+from nats.errors import TimeoutError as NatsTimeoutError
 from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus import config as configs
 from isthmus import protocol
 from isthmus.adapters.nats import connection
+from isthmus.aws_server.connectivity import Connectivity
 from isthmus.config import RegionConfig
+from isthmus.protocol import CONNECTIVITY_MAX
 from isthmus.wire import mqtt3
 from isthmus.wire.packets import Publish
 
@@ -256,6 +259,47 @@ async def test_a_gateway_that_knows_of_others_than_the_services_do_is_asked(
         await client.publish("region.presence", protocol.encode(other))
         request = await asked.next_msg(10)
         assert protocol.decode(request.data, protocol.CensusRequest).gateway == "elsewhere"
+    finally:
+        await client.close()
+
+
+async def test_an_api_is_told_who_is_connected_in_any_region_and_who_has_gone(
+    regions: Regions,
+) -> None:
+    here, there = (
+        await regions.who_may("asked-1", "iot:*"),
+        await regions.who_may("asked-2", "iot:*"),
+    )
+    config = regions.config(HOME)
+    assert config.aws_api is not None
+    client = await connection.connect(config.aws_api.nats, name="api")
+    asking = Connectivity(client)
+
+    async def are_connected(*names: str) -> bool:
+        found = await asking.connected("asked-")
+        return [each.client for each in found if each.client.startswith("asked-")] == list(names)
+
+    try:
+        async with regions.client(OTHER, there):
+            async with regions.client(HOME, here) as wire:
+                await until("both are there", lambda: are_connected(here, there))
+                behind = await asking.connected(here)
+                assert here not in {each.client for each in behind}
+                wire.send(mqtt3.Disconnect())
+                await until("one has gone", lambda: are_connected(there))
+            known = {each.client: each for each in await asking.known([here, there, "nobody"])}
+        assert known.keys() == {here, there}
+        assert known[there].region == OTHER
+        assert not known[there].has_ended
+        gone = known[here]
+        assert (gone.has_ended, gone.reason) == (True, "CLIENT_INITIATED_DISCONNECT")
+        assert gone.ended_ms >= gone.present.at_ms
+        many = [here, *(f"nobody-{number}" for number in range(2 * CONNECTIVITY_MAX)), there]
+        assert [each.client for each in await asking.known(many)] == [here, there]
+        # Nothing is answered to what is no question, and the next one is.
+        with pytest.raises(NatsTimeoutError):
+            await client.request("region.connectivity", b"not JSON", timeout=0.2)
+        assert await asking.known(["nobody"]) == []
     finally:
         await client.close()
 

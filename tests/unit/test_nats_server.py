@@ -137,6 +137,7 @@ FORBIDDEN_TO_APIS = [
     "bus.eu.writer",
     "peer.us.report",
     "region.heartbeat",
+    "region.presence",
     "region.route",
     "state.alone",
     "state.incarnation",
@@ -152,7 +153,11 @@ FORBIDDEN_TO_APIS = [
         ("peer-us", FORBIDDEN_TO_PEERS, ["peer.us.report", "peer.us.hello"]),
         ("gateway", FORBIDDEN_TO_GATEWAYS, ["region.connected", "region.gateway", "bus.eu.writer"]),
         ("site", [*FORBIDDEN_TO_PEERS[:6], "region.heartbeat"], ["region.route"]),
-        ("api", FORBIDDEN_TO_APIS, ["log.certificate.x", "region.catch-up"]),
+        (
+            "api",
+            FORBIDDEN_TO_APIS,
+            ["log.certificate.x", "region.catch-up", "region.connectivity"],
+        ),
     ],
 )
 async def test_a_user_says_what_its_job_needs_and_nothing_else(

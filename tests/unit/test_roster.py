@@ -333,3 +333,25 @@ def test_the_roster_forgets_who_went_long_ago():
     assert roster.forget(800) == ["gone"]
     assert {each.client for each in roster} == {"there", "late"}
     assert len(roster) == 1
+
+
+def test_the_roster_knows_when_and_why_a_connection_ended():
+    announcer = Announcer("eu", Roster())
+    announcer.connected("g", "lamp", Present("s", 5, "cert"))
+    announcer.ended(Ended("lamp", "s", 9, "CLIENT_ERROR"))
+    (known,) = announcer.roster.known(["nobody", "lamp"])
+    assert (known.has_ended, known.ended_ms, known.reason) == (True, 9, "CLIENT_ERROR")
+
+
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 9), st.booleans())))
+def test_who_is_connected_is_told_in_order_and_from_any_place(steps):
+    roster = Roster()
+    for client, version, has_ended in steps:
+        roster.take(Word(client, version, "eu", "g", Present("s", 5, "cert"), has_ended))
+    there = sorted(each.client for each in roster if not each.has_ended)
+    assert len(roster) == len(there)
+    for behind in ("", *"abcdef", "cc"):
+        expected = [client for client in there if client > behind]
+        for most in (0, 2, 9):
+            found = [each.client for each in roster.connected(behind, most)]
+            assert found == expected[:most]

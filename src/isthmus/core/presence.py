@@ -17,9 +17,11 @@ import hashlib
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from enum import StrEnum
+from itertools import islice
 from typing import NamedTuple
 
 import msgspec
+from sortedcontainers import SortedSet
 
 from isthmus.core.whereabouts import Whereabouts
 from isthmus.wire.reason_codes import ReasonCode
@@ -98,6 +100,10 @@ class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gateway: str
     present: Present
     has_ended: bool = False
+    #: When and why it has, as the first that is heard of it says; nothing in words of a release
+    #: that did not say.
+    ended_ms: int = 0
+    reason: str = ""
 
     @property
     def order(self) -> tuple[int, str, str, bool]:
@@ -144,6 +150,8 @@ class Roster:
 
     def __init__(self) -> None:
         self._words: dict[str, Word] = {}
+        #: Who is connected, for whoever asks for them in order.
+        self._connected: SortedSet[str] = SortedSet()
         self._whereabouts = Whereabouts()
         self._digests: dict[tuple[str, str], int] = {}
 
@@ -157,6 +165,15 @@ class Roster:
     def get(self, client: str) -> Word | None:
         """The newest word of a client, which may be that it has gone."""
         return self._words.get(client)
+
+    def known(self, clients: Iterable[str]) -> list[Word]:
+        """The newest word of each of these clients of whom anything is known."""
+        return [self._words[client] for client in clients if client in self._words]
+
+    def connected(self, behind: str, most: int) -> list[Word]:
+        """The words of the first so many who are connected, in order, behind a client id."""
+        found = self._connected.irange(minimum=behind, inclusive=(False, True))
+        return [self._words[client] for client in islice(found, most)]
 
     def places(self) -> list[tuple[str, str]]:
         """The gateways that have clients, by region and id."""
@@ -184,6 +201,10 @@ class Roster:
                 if not found:
                     del self._digests[place]
         self._words[word.client] = word
+        if word.has_ended:
+            self._connected.discard(word.client)
+        else:
+            self._connected.add(word.client)
         self._whereabouts.note(word.client, None if word.has_ended else (word.region, word.gateway))
         return True
 
@@ -298,7 +319,7 @@ class Announcer:
         return Heard(said, over, doubted)
 
     def _end(self, word: Word, at_ms: int, reason: DisconnectReason) -> Said:
-        over = msgspec.structs.replace(word, has_ended=True)
+        over = msgspec.structs.replace(word, has_ended=True, ended_ms=at_ms, reason=reason.value)
         self.roster.take(over)
         return Said(over, at_ms, reason)
 

@@ -101,7 +101,13 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
         ),
         User(
             "api",
-            ("log.>", "region.catch-up", f"$JS.API.STREAM.MSG.GET.{LOG}", *_pull(LOG)),
+            (
+                "log.>",
+                "region.catch-up",
+                "region.connectivity",
+                f"$JS.API.STREAM.MSG.GET.{LOG}",
+                *_pull(LOG),
+            ),
             ("region.heartbeat", "peer.*.report", "_INBOX_api.>"),
             # Access keys are made and taken away by operators, who show a certificate.
             never=(f"log.{ACCESS_KEY}.>",),

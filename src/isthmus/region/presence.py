@@ -8,6 +8,7 @@ again what was not.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 from collections import defaultdict, deque
@@ -37,7 +38,12 @@ from isthmus.core.presence import (
     part_of,
 )
 from isthmus.errors import InputError, Unavailable
-from isthmus.protocol import PresenceTold
+from isthmus.protocol import (
+    CONNECTIVITY_MAX,
+    ConnectivityReply,
+    ConnectivityRequest,
+    PresenceTold,
+)
 from isthmus.region.state import StateStore, presence_name
 
 _log = logging.getLogger(__name__)
@@ -100,6 +106,7 @@ class Presence:
         """Listen and say for ever; first ``read_own`` reads again what this region has said."""
         await read_own()
         await self._client.subscribe("region.presence", cb=self._on_told)
+        await self._client.subscribe("region.connectivity", cb=self._on_asked)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._store_for_ever())
             group.create_task(self._ask_for_ever())
@@ -132,6 +139,16 @@ class Presence:
         is_whole = told.part + 1 >= told.parts
         if is_whole and told.digest != f"{self.roster.digest(self._region, told.gateway):x}":
             self._follow(Heard([], doubted={told.gateway}))
+
+    async def _on_asked(self, message: Msg) -> None:
+        with contextlib.suppress(InputError, NatsError):
+            asked = protocol.decode(message.data, ConnectivityRequest)
+            words = (
+                self.roster.known(asked.clients)
+                if asked.clients
+                else self.roster.connected(asked.behind, CONNECTIVITY_MAX)
+            )
+            await message.respond(protocol.encode(ConnectivityReply(words)))
 
     async def _look_for_ever(self, is_current: Callable[[], bool]) -> None:
         """Say for gateways that died that their clients are gone."""

@@ -1,0 +1,44 @@
+"""Who is connected, asked of the region's services: they know it of every region's clients."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nats.aio.client import Client
+from nats.errors import Error as NatsError
+
+from isthmus import protocol
+from isthmus.core.presence import Word
+from isthmus.errors import InputError, Unavailable
+from isthmus.protocol import CONNECTIVITY_MAX, ConnectivityReply, ConnectivityRequest
+
+#: Usually it is a millisecond or two.
+TIMEOUT_S = 2.0
+
+
+class Connectivity:
+    """What the services of this region know."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def known(self, clients: Sequence[str]) -> list[Word]:
+        """The newest word of each of these clients of whom anything is known."""
+        found: list[Word] = []
+        for first in range(0, len(clients), CONNECTIVITY_MAX):
+            asked = list(clients[first : first + CONNECTIVITY_MAX])
+            found += await self._ask(ConnectivityRequest(clients=asked))
+        return found
+
+    async def connected(self, behind: str) -> list[Word]:
+        """The words of the next who are connected, in order; none where there is nobody more."""
+        return await self._ask(ConnectivityRequest(behind=behind))
+
+    async def _ask(self, request: ConnectivityRequest) -> list[Word]:
+        try:
+            message = await self._client.request(
+                "region.connectivity", protocol.encode(request), timeout=TIMEOUT_S
+            )
+            return protocol.decode(message.data, ConnectivityReply).words
+        except (NatsError, TimeoutError, InputError) as error:
+            raise Unavailable("The services do not say who is connected") from error
