@@ -45,7 +45,11 @@ OURS = {
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "bench", "cli", "testing", "__main__"}
 #: What is pure, and what else it may import.
-PURE = {"core": {"msgspec", "sortedcontainers"}, "wire": set(), "aws": {"msgspec", "botocore"}}
+PURE = {
+    "core": {"lark", "msgspec", "sortedcontainers"},
+    "wire": set(),
+    "aws": {"msgspec", "botocore"},
+}
 #: What a decision must not reach for: time and chance are arguments.
 NOT_IN_CORE = {"time", "random", "asyncio", "socket", "ssl", "os", "secrets", "threading", "uuid"}
 CLOCKS = {"now", "utcnow", "today"}
