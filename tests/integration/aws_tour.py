@@ -47,6 +47,7 @@ def tour(thing_type: str) -> tuple[Step, ...]:
         *_authorization(),
         *_ca_certificates(new_ca("tour")),
         *_settings(),
+        *_searches(),
         *_tags(),
         *_end(thing_type),
     )
@@ -261,6 +262,26 @@ def _settings() -> tuple[Step, ...]:
         Step("DescribeDomainConfiguration", domain),
         Step("ListDomainConfigurations"),
         Step("DeleteDomainConfiguration", domain),
+    )
+
+
+def _searches() -> tuple[Step, ...]:
+    index = {"indexName": "AWS_Things"}
+    wanted = {
+        "thingIndexingConfiguration": {
+            "thingIndexingMode": "REGISTRY",
+            "thingConnectivityIndexingMode": "STATUS",
+            "customFields": [{"name": "attributes.colour", "type": "String"}],
+        },
+        "thingGroupIndexingConfiguration": {"thingGroupIndexingMode": "ON"},
+    }
+    off = {"thingIndexingConfiguration": {"thingIndexingMode": "OFF"}}
+    return (
+        Step("UpdateIndexingConfiguration", wanted),
+        Step("GetIndexingConfiguration"),
+        Step("DescribeIndex", index),
+        Step("ListIndices"),
+        Step("UpdateIndexingConfiguration", off),
     )
 
 

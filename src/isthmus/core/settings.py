@@ -13,6 +13,8 @@ from isthmus.core.table import Path
 
 #: One item for the whole system, under this key.
 EVENT_CONFIGURATIONS, ALL = "event-configurations", "all"
+#: Another one; what is indexed of things, and what of groups.
+INDEXING, THINGS, GROUPS = "indexing-configuration", "things", "groups"
 ROLE_ALIAS = "role-alias"
 TOPIC_RULE = "topic-rule"
 #: Of a rule all that is replaced together, and whether it is switched off.
