@@ -276,12 +276,17 @@ def _searches() -> tuple[Step, ...]:
         "thingGroupIndexingConfiguration": {"thingGroupIndexingMode": "ON"},
     }
     off = {"thingIndexingConfiguration": {"thingIndexingMode": "OFF"}}
+    query = f"thingName:{THING} AND attributes.colour:blue AND connectivity.connected:false"
     return (
         Step("UpdateIndexingConfiguration", wanted),
         Step("GetIndexingConfiguration"),
         Step("DescribeIndex", index),
         Step("ListIndices"),
+        Step("SearchIndex", {**index, "queryString": query}),
+        Step("SearchIndex", {"indexName": "AWS_ThingGroups", "queryString": CHILD}),
+        Step("SearchIndex", {**index, "queryString": "thingName:"}, "InvalidQueryException"),
         Step("UpdateIndexingConfiguration", off),
+        Step("SearchIndex", {**index, "queryString": "*"}, "ResourceNotFoundException"),
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
 from typing import Any
 
@@ -22,12 +24,15 @@ from isthmus.aws.requests import Call, HttpRequest
 from isthmus.aws.responses import HttpResponse
 from isthmus.aws.service_error import ServiceError
 from isthmus.core.arns import Naming
+from isthmus.core.presence import Roster, Word
 from isthmus.core.stamp import StampClock
 from isthmus.region.items import ItemStore
 from isthmus.region.turns import Turns
 
 ENDPOINT = "https://iot.example.com"
 ACCOUNT = "123456789012"
+#: So few are told of at once that tests see what comes then.
+CONNECTED_MAX = 2
 
 
 def handled(service: str = "iot") -> list[str]:
@@ -46,6 +51,19 @@ class Stream(BytesIO):
         yield self.read()
 
 
+class Services:
+    """The region's services, asked by nobody else."""
+
+    def __init__(self) -> None:
+        self.roster = Roster()
+
+    async def known(self, clients: Sequence[str]) -> list[Word]:
+        return self.roster.known(clients)
+
+    async def connected(self, behind: str) -> list[Word]:
+        return self.roster.connected(behind, CONNECTED_MAX)
+
+
 class AwsRegion:
     """The items of a region, and whoever asks for them."""
 
@@ -62,12 +80,21 @@ class AwsRegion:
         self.now_ms = 1_700_000_000_000
         self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
         self._turns = Turns()
+        self.services = Services()
         self._operations = operations
 
     def context(self, call: Call) -> Any:
         """What a handler acts on."""
         return Context(
-            call, self.store, self.naming, self.clock, self.now_ms, self.x509, self._turns.of
+            call,
+            self.store,
+            self.naming,
+            self.clock,
+            self.now_ms,
+            self.x509,
+            self._turns.of,
+            self.services,
+            partial(asyncio.sleep, 0),
         )
 
     def answer(self, service: str, request: HttpRequest) -> HttpResponse:

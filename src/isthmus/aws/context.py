@@ -7,7 +7,7 @@ promise of all of a request's writes is kept; a handler need not wait for that.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +21,7 @@ from isthmus.aws.x509 import X509
 from isthmus.core.arns import Naming
 from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
+from isthmus.core.presence import Word
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
@@ -50,6 +51,18 @@ class Items(Protocol):
     ) -> Awaitable[tuple[Item, int]]: ...
 
 
+class Connectivity(Protocol):
+    """Who is connected, as the region's services know; raises Unavailable where they do not say."""
+
+    async def known(self, clients: Sequence[str]) -> list[Word]:
+        """The newest word of each of these clients of whom anything is known."""
+        ...
+
+    async def connected(self, behind: str) -> list[Word]:
+        """The words of the next who are connected, in order; none where there is nobody more."""
+        ...
+
+
 @dataclass(slots=True)
 class Context:
     """One request."""
@@ -63,6 +76,9 @@ class Context:
     #: For limits on what is counted over several items: no other request of this process writes
     #: between the look and the write. Those of other processes and regions may, and pass a limit.
     turn: Turn
+    connectivity: Connectivity
+    #: Lets other requests go on: for whoever looks at more than one page of a list.
+    give_way: Callable[[], Awaitable[None]]
     #: The access key that signed.
     caller: str = ""
     #: The log's newest revision among those that this request wrote, or found as it wanted them.

@@ -50,12 +50,11 @@ def page(call: Call, entries_after: Callable[[str | None], Iterable[Entry]]) -> 
     if pages is None:
         raise BrokenInvariant(f"{name} is not answered in pages")
     size = _size(call, pages.get("limit_key"))
-    token = call.parameters.get(pages["input_token"])
-    after = None if token is None else _key(call, token)
+    after = key(call, call.parameters.get(pages["input_token"]))
     entries = list(islice(entries_after(after), size + 1))
     output: dict[str, Any] = {pages["result_key"]: [entry.value for entry in entries[:size]]}
     if len(entries) > size:
-        output[pages["output_token"]] = _token(name, entries[size - 1].key)
+        output[pages["output_token"]] = token(call, entries[size - 1].key)
     return output
 
 
@@ -66,12 +65,17 @@ def _size(call: Call, member: str | None) -> int:
     return int(call.parameters.get(member, min(SIZE_DEFAULT, most)))
 
 
-def _token(operation: str, key: str) -> str:
+def token(call: Call, after: str) -> str:
+    """What says that a page of an operation ended at a key."""
+    found = _Token(call.operation.name, after)
     # Not the alphabet for addresses: the models' pattern of a marker has this one.
-    return base64.b64encode(msgspec.json.encode(_Token(operation, key))).decode()
+    return base64.b64encode(msgspec.json.encode(found)).decode()
 
 
-def _key(call: Call, token: str) -> str:
+def key(call: Call, token: str | None) -> str | None:
+    """The key at which the page before ended; None where this is the first."""
+    if token is None:
+        return None
     try:
         read = msgspec.json.decode(base64.b64decode(token, validate=True), type=_Token)
     except (binascii.Error, ValueError, *UNDECODABLE):

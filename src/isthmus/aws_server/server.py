@@ -26,6 +26,7 @@ from isthmus.aws.context import Context
 from isthmus.aws.listed import LISTED
 from isthmus.aws.requests import Call
 from isthmus.aws_server.callers import Callers
+from isthmus.aws_server.connectivity import Connectivity
 from isthmus.aws_server.exchange import Exchanges, WhenKept
 from isthmus.aws_server.listener import Listener
 from isthmus.clock import monotonic_s, now_ms
@@ -69,6 +70,7 @@ class Server:
         sealing = Sealing.load(Path(config.secrets_key))
         self._x509 = DeviceX509(sealing)
         self._turns = Turns()
+        self._connectivity = Connectivity(client)
         callers = Callers(config, self.store.view, sealing)
         exchanges = Exchanges(self._may_serve, callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
@@ -127,6 +129,8 @@ class Server:
             now_ms(),
             self._x509,
             self._turns.of,
+            self._connectivity,
+            partial(asyncio.sleep, 0),
             caller,
         )
 

@@ -10,6 +10,7 @@ from isthmus.aws import attached, paging
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
+from isthmus.aws.referring import refers_to
 from isthmus.aws.resources import already, arn, check_version, existing, present, refuse
 from isthmus.core import lives, memberships, register_map, registry, thing_types, things
 from isthmus.core.billing_groups import BILLING_GROUP
@@ -18,9 +19,6 @@ from isthmus.core.memberships import MEMBERSHIPS
 from isthmus.core.registry import Writer
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.core.things import THING, TYPE
-
-#: What the registers of a thing refer to.
-_KINDS = {TYPE: THING_TYPE, things.BILLING_GROUP: BILLING_GROUP}
 
 
 @OPERATIONS.handles("CreateThing")
@@ -44,22 +42,22 @@ def _created(context: Context, parameters: Parameters, item: Item, writer: Write
         if _content(context, item) != (attributes, type_name, group_name):
             raise already(context, item)
         return item
-    refers_to: dict[str, Item | None] = {}
+    targets: dict[str, Item | None] = {}
     if type_name is not None:
-        refers_to[TYPE] = wanted = existing(context, THING_TYPE, type_name)
+        targets[TYPE] = wanted = existing(context, THING_TYPE, type_name)
         if thing_types.deprecated_ms(wanted) is not None:
             # As AWS spells it.
             message = f"Can not create new thing with depreated thing type:{type_name}"
             raise refuse(context, message)
     if group_name is not None:
-        refers_to[things.BILLING_GROUP] = existing(context, BILLING_GROUP, group_name)
-    return things.put(item, writer, attributes, refers_to)
+        targets[things.BILLING_GROUP] = existing(context, BILLING_GROUP, group_name)
+    return things.put(item, writer, attributes, targets)
 
 
 def _content(context: Context, item: Item) -> tuple[dict[str, str], str | None, str | None]:
     """All that the creation of a thing may say of it."""
-    group = _name(context, item, things.BILLING_GROUP)
-    return registry.attributes(item), _name(context, item, TYPE), group
+    group = refers_to(context, item, things.BILLING_GROUP)
+    return registry.attributes(item), refers_to(context, item, TYPE), group
 
 
 @OPERATIONS.handles("UpdateThing")
@@ -89,16 +87,9 @@ def _new_type(context: Context, parameters: Parameters, item: Item) -> dict[str,
     if name is None:
         return {}
     wanted = existing(context, THING_TYPE, name)
-    if thing_types.deprecated_ms(wanted) is not None and _name(context, item, TYPE) != name:
+    if thing_types.deprecated_ms(wanted) is not None and refers_to(context, item, TYPE) != name:
         raise refuse(context, f"Can not update a thing to use deprecated thing type: {name}")
     return {TYPE: wanted}
-
-
-def _name(context: Context, item: Item, field: str) -> str | None:
-    """The name of what a thing refers to; None where that is nothing, or nothing that lives."""
-    held = things.reference(item, field)
-    is_there = held is not None and held.holds_for(context.get(_KINDS[field], held.name))
-    return held.name if held is not None and is_there else None
 
 
 @OPERATIONS.handles("DeleteThing")
@@ -136,10 +127,10 @@ def describe_thing(context: Context, parameters: Parameters) -> Output:
         "thingName": item.key,
         "thingId": lives.resource_id(item),
         "thingArn": arn(context, item),
-        "thingTypeName": _name(context, item, TYPE),
+        "thingTypeName": refers_to(context, item, TYPE),
         "attributes": registry.attributes(item),
         "version": item.version,
-        "billingGroupName": _name(context, item, things.BILLING_GROUP),
+        "billingGroupName": refers_to(context, item, things.BILLING_GROUP),
     }
 
 
@@ -155,7 +146,7 @@ def _entries(context: Context, parameters: Parameters, after: str | None) -> Ite
     type_name = parameters.get("thingTypeName")
     for key in _listed(context, parameters, after):
         item = context.get(THING, key.rpartition(things.END)[2])
-        if type_name is None or _name(context, item, TYPE) == type_name:
+        if type_name is None or refers_to(context, item, TYPE) == type_name:
             yield Entry(key, _attributes_of(context, item))
 
 
@@ -175,7 +166,7 @@ def _attributes_of(context: Context, item: Item) -> dict[str, Any]:
     return {
         "thingName": item.key,
         "thingArn": arn(context, item),
-        "thingTypeName": _name(context, item, TYPE),
+        "thingTypeName": refers_to(context, item, TYPE),
         "attributes": registry.attributes(item),
         "version": item.version,
     }
