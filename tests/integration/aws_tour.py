@@ -275,6 +275,8 @@ def _searches() -> tuple[Step, ...]:
         },
         "thingGroupIndexingConfiguration": {"thingGroupIndexingMode": "ON"},
     }
+    colours = {"queryString": "thingName:tour*", "aggregationField": "attributes.colour"}
+    buckets = {"termsAggregation": {"maxBuckets": 5}}
     off = {"thingIndexingConfiguration": {"thingIndexingMode": "OFF"}}
     query = f"thingName:{THING} AND attributes.colour:blue AND connectivity.connected:false"
     return (
@@ -285,6 +287,11 @@ def _searches() -> tuple[Step, ...]:
         Step("SearchIndex", {**index, "queryString": query}),
         Step("SearchIndex", {"indexName": "AWS_ThingGroups", "queryString": CHILD}),
         Step("SearchIndex", {**index, "queryString": "thingName:"}, "InvalidQueryException"),
+        Step("GetStatistics", colours),
+        Step("GetCardinality", colours),
+        Step("GetPercentiles", {"queryString": "*"}),
+        Step("GetPercentiles", colours, "InvalidAggregationException"),
+        Step("GetBucketsAggregation", {**colours, "bucketsAggregationType": buckets}),
         Step("UpdateIndexingConfiguration", off),
         Step("SearchIndex", {**index, "queryString": "*"}, "ResourceNotFoundException"),
     )

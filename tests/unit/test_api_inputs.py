@@ -30,6 +30,10 @@ PRESENT = {
     "resourceArn": f"{ARN}:thinggroup/a",
     "principal": f"{ARN}:cert/{'c' * 64}",
     "expectedVersion": 1,
+    "indexName": "AWS_Things",
+    "queryString": "thingName:a",
+    "queryVersion": "2017-09-30",
+    "aggregationField": "registry.version",
 }
 
 
@@ -43,6 +47,8 @@ def region():
         ("CreateBillingGroup", "billingGroupName"),
     ):
         answer(made, operation, {member: "a"})
+    indexed = {"thingIndexingMode": "REGISTRY", "thingConnectivityIndexingMode": "STATUS"}
+    answer(made, "UpdateIndexingConfiguration", {"thingIndexingConfiguration": indexed})
     writer = Writer(made.clock, 1)
     item = made.store.get(CERTIFICATE, "c" * 64)
     made.store.apply(registry.register_certificate(item, writer, "pem", active=True), 1)

@@ -18,7 +18,6 @@ from isthmus.aws.documents import Document, GroupDocument, ThingDocument
 from isthmus.aws.indexing import Index
 from isthmus.core import memberships, thing_groups, things
 from isthmus.core.billing_groups import BILLING_GROUP
-from isthmus.core.catalogue import Path
 from isthmus.core.item import Item
 from isthmus.core.search import planning
 from isthmus.core.search.expression import Expression, terms
@@ -33,6 +32,7 @@ from isthmus.core.search.planning import (
     outermost,
     spellings,
 )
+from isthmus.core.table import Path
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
 from isthmus.core.things import END, THING
