@@ -80,8 +80,8 @@ def test_metrics_are_the_same_with_and_without_a_peer():
     beside, alone = api_metrics(SERVER, 1_000), api_metrics(None, 1_000)
     assert [each.name for each in beside] == [each.name for each in alone]
     peers = [each.peer and each.peer.name for each in beside]
-    assert peers == ["moto", "moto", None]
-    assert [each.peer for each in alone] == [None] * 3
+    assert peers == ["moto", "moto", None, None]
+    assert [each.peer for each in alone] == [None] * 4
 
 
 @pytest.mark.parametrize("load", [Calling(), Paging(things=300)])

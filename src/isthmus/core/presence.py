@@ -100,15 +100,15 @@ class Word(msgspec.Struct, frozen=True, array_like=True, gc=False):
     gateway: str
     present: Present
     has_ended: bool = False
-    #: When and why it has, as the first that is heard of it says; nothing in words of a release
-    #: that did not say.
+    #: When and why it has; nothing in words of a release that did not say.
     ended_ms: int = 0
     reason: str = ""
 
     @property
-    def order(self) -> tuple[int, str, str, bool]:
-        """The greater word of a client holds."""
-        return self.version, self.region, self.present.session, self.has_ended
+    def order(self) -> tuple[int, str, str, bool, bool, int, str]:
+        """The greater word of a client holds: of one end the earliest that is told."""
+        end = (bool(self.ended_ms), -self.ended_ms, self.reason)
+        return self.version, self.region, self.present.session, self.has_ended, *end
 
 
 class Listing(NamedTuple):
