@@ -121,7 +121,8 @@ def api(
       API's process is started again: `api_start_s` until it answers, and `api_bytes_per_thing`, by
       what its memory is more than without things.
     - `fleet`, once: 100,000 things, each with a certificate, its policy and two groups, written
-      past the API. `fleet_ops_per_cpu_s` is `ops_per_cpu_s` there. Then the fleet is doubled:
+      past the API. `fleet_ops_per_cpu_s` is `ops_per_cpu_s` there, where the log is synced
+      seldom, as the fleet would take too long to write. Then the fleet is doubled:
       `fleet_bytes_per_thing` is by what the memory of all processes of the region grows, and
       `fleet_start_s` how long a start takes after all of them were killed at once, until a gateway
       admits devices and the API answers.
