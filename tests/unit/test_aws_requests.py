@@ -12,9 +12,10 @@ from aws_toy import TOY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from isthmus.aws import json_text, models, requests
+from isthmus.aws import models, requests
 from isthmus.aws.requests import HttpRequest
 from isthmus.aws.service_error import ServiceError
+from isthmus.core import json_text
 
 IOT, IOT_DATA = models.service("iot"), models.service("iot-data")
 

@@ -16,9 +16,10 @@ from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, Shape, StructureShape
 
-from isthmus.aws import json_text, patterns, routing, scalars, validation
+from isthmus.aws import patterns, routing, scalars, validation
 from isthmus.aws.models import Service
 from isthmus.aws.service_error import ServiceError, invalid
+from isthmus.core import json_text
 
 #: The longest text that the models allow is a policy of 404,600 characters; of ASCII, in practice.
 BODY_BYTES_MAX = 1024**2

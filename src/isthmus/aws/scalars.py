@@ -14,8 +14,9 @@ from typing import Any
 from botocore.model import Shape
 from botocore.utils import is_json_value_header
 
-from isthmus.aws import json_text, timestamps
+from isthmus.aws import timestamps
 from isthmus.aws.service_error import ServiceError
+from isthmus.core import json_text
 from isthmus.errors import BrokenInvariant
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")

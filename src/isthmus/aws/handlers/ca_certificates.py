@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from isthmus.aws import json_text, tagging
+from isthmus.aws import tagging
 from isthmus.aws.by_creation import page
 from isthmus.aws.context import Context
 from isthmus.aws.handlers.certificates import validity
@@ -13,7 +13,7 @@ from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.registering import read_certificate
 from isthmus.aws.resources import already, arn, dates, existing, moment, present, refuse
 from isthmus.aws.service_error import ServiceError
-from isthmus.core import ca_certificates, certificates, lives, registry
+from isthmus.core import ca_certificates, certificates, json_text, lives, registry
 from isthmus.core.ca_certificates import CA_CERTIFICATE, CODES, REGISTRATION_CODE, SAME_SUBJECT_MAX
 from isthmus.core.certificates import Mode
 from isthmus.core.item import Item
