@@ -9,10 +9,9 @@ leaves one that nothing refers to, and no policy without one.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
-from isthmus.aws import attached_policies, tagging
+from isthmus.aws import attached_policies, tagging, versioned
 from isthmus.aws.by_creation import page
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
@@ -20,7 +19,7 @@ from isthmus.aws.resources import already, arn, dates, existing, moment, present
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import lives, policies, policy_document, registry
 from isthmus.core.item import Item
-from isthmus.core.policies import VERSIONS_MAX, Version
+from isthmus.core.policies import Version
 from isthmus.core.registry import POLICY, POLICY_VERSION, Writer
 from isthmus.errors import InputError
 
@@ -33,7 +32,7 @@ async def create_policy(context: Context, parameters: Parameters) -> Output:
     key = policies.version_key(name, 1, document)
     tags = tagging.given(context, parameters.get("tags", []))
     _absent(context, context.get(POLICY, name))
-    await _keep(context, key, document)
+    await versioned.keep(context, POLICY_VERSION, key, document)
 
     def create(item: Item, writer: Writer) -> Item:
         _absent(context, item)
@@ -53,12 +52,12 @@ async def create_policy_version(context: Context, parameters: Parameters) -> Out
     name, document = parameters["policyName"], _parsed(parameters)
     present_item = existing(context, POLICY, name)
     key = policies.version_key(name, policies.last_number(present_item) + 1, document)
-    _check_room(present_item, key)
-    await _keep(context, key, document)
+    versioned.check_room(present_item, key)
+    await versioned.keep(context, POLICY_VERSION, key, document)
     put = policies.put if parameters.get("setAsDefault") else policies.add_version
 
     def add(item: Item, writer: Writer) -> Item:
-        _check_room(present(context, item), key)
+        versioned.check_room(present(context, item), key)
         return put(item, writer, key)
 
     item = await context.write(POLICY, name, add)
@@ -69,14 +68,6 @@ async def create_policy_version(context: Context, parameters: Parameters) -> Out
         "policyVersionId": str(version.number),
         "isDefaultVersion": version.is_default,
     }
-
-
-def _check_room(item: Item, key: str) -> None:
-    """Raise ServiceError where there are as many versions as there may be, besides this one."""
-    others = [each for each in policies.versions(item) if each.key != key]
-    if len(others) >= VERSIONS_MAX:
-        message = f"The policy {item.key} already has the maximum number of versions"
-        raise ServiceError("VersionsLimitExceededException", f"{message} ({VERSIONS_MAX})")
 
 
 @OPERATIONS.handles("SetDefaultPolicyVersion")
@@ -91,7 +82,7 @@ async def set_default_policy_version(context: Context, parameters: Parameters) -
             return item
         return policies.put(item, writer, key)
 
-    await _keep(context, wanted.key, document)
+    await versioned.keep(context, POLICY_VERSION, wanted.key, document)
     await context.write(POLICY, name, choose)
     return {}
 
@@ -109,7 +100,7 @@ async def delete_policy_version(context: Context, parameters: Parameters) -> Out
         return policies.remove_version(item, writer, version.key)
 
     await context.write(POLICY, name, remove)
-    await context.write(POLICY_VERSION, wanted.key, _ended)
+    await versioned.end(context, POLICY_VERSION, wanted.key)
     return {}
 
 
@@ -129,7 +120,7 @@ async def delete_policy(context: Context, parameters: Parameters) -> Output:
 
     await context.write(POLICY, name, delete)
     for version in held:
-        await context.write(POLICY_VERSION, version.key, _ended)
+        await versioned.end(context, POLICY_VERSION, version.key)
     return {}
 
 
@@ -143,35 +134,15 @@ def _parsed(parameters: Parameters) -> str:
     return document
 
 
-async def _keep(context: Context, key: str, document: str) -> None:
-    """Write a document before anything refers to it."""
-    keep = partial(policies.keep_version, document=document)
-    await context.write(POLICY_VERSION, key, lambda item, writer: keep(item, writer))
-
-
-def _ended(item: Item, writer: Writer) -> Item:
-    return registry.delete(item, writer) if item.lives else item
-
-
 # Reading
 
 
 def _version(item: Item, parameters: Parameters) -> Version:
-    wanted = parameters["policyVersionId"]
-    for each in policies.versions(item):
-        if str(each.number) == wanted:
-            return each
-    message = f"Policy {item.key} has no version {wanted[:20]}"
-    raise ServiceError("ResourceNotFoundException", message)
+    return versioned.numbered(item, parameters["policyVersionId"])
 
 
 def _document(context: Context, version: Version) -> str:
-    document = context.get(POLICY_VERSION, version.key).register("document")
-    if document is None:
-        message = f"The document of version {version.number} is not in this region yet"
-        raise ServiceError("ServiceUnavailableException", message)
-    text: str = document
-    return text
+    return versioned.document(context, POLICY_VERSION, version)
 
 
 @OPERATIONS.handles("GetPolicy")
