@@ -20,6 +20,7 @@ SERVICE = "iot"
 PARENT, CHILD = "tour-house", "tour-kitchen"
 THING, BILLING, POLICY = "tour-lamp-1", "tour-bill", "tour-policy"
 TAGS = [{"Key": "colour", "Value": "red"}]
+INVALID = "InvalidRequestException"
 
 
 class Step(NamedTuple):
@@ -48,6 +49,7 @@ def tour(thing_type: str) -> tuple[Step, ...]:
         *_ca_certificates(new_ca("tour")),
         *_settings(),
         *_searches(),
+        *_provisioning_templates(),
         *_tags(),
         *_end(thing_type),
     )
@@ -96,7 +98,7 @@ def _groups() -> tuple[Step, ...]:
         Step("UpdateThingGroup", {"thingGroupName": CHILD, "thingGroupProperties": properties}),
         Step("DescribeThingGroup", {"thingGroupName": CHILD}),
         Step("ListThingGroups", {"parentGroup": PARENT, "recursive": True}),
-        Step("DeleteThingGroup", {"thingGroupName": PARENT}, "InvalidRequestException"),
+        Step("DeleteThingGroup", {"thingGroupName": PARENT}, INVALID),
         Step("AddThingToThingGroup", member),
         Step("ListThingsInThingGroup", {"thingGroupName": PARENT, "recursive": True}),
         Step("ListThingGroupsForThing", {"thingName": THING}),
@@ -159,7 +161,7 @@ def _principals() -> tuple[Step, ...]:
         Step("ListThingPrincipalsV2", {"thingName": THING}),
         Step("ListPrincipalThings", principal),
         Step("ListPrincipalThingsV2", principal),
-        Step("DeleteThing", {"thingName": THING}, "InvalidRequestException"),
+        Step("DeleteThing", {"thingName": THING}, INVALID),
     )
 
 
@@ -297,6 +299,26 @@ def _searches() -> tuple[Step, ...]:
     )
 
 
+def _provisioning_templates() -> tuple[Step, ...]:
+    name = {"templateName": "tour-template"}
+    role = {"provisioningRoleArn": "arn:aws:iam::000000000000:role/tour"}
+    thing = {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": "tour-lamp-2"}}
+    body = {"templateBody": json.dumps({"Resources": {"thing": thing}})}
+    return (
+        Step("CreateProvisioningTemplate", name | role | body | {"tags": TAGS}),
+        Step("CreateProvisioningTemplate", name | role | {"templateBody": "{}"}, INVALID),
+        Step("DescribeProvisioningTemplate", name),
+        Step("ListProvisioningTemplates"),
+        Step("CreateProvisioningTemplateVersion", name | body | {"setAsDefault": True}),
+        Step("DescribeProvisioningTemplateVersion", name | {"versionId": 2}),
+        Step("ListProvisioningTemplateVersions", name),
+        Step("UpdateProvisioningTemplate", name | {"enabled": True, "defaultVersionId": 1}),
+        Step("DeleteProvisioningTemplate", name, "DeleteConflictException"),
+        Step("DeleteProvisioningTemplateVersion", name | {"versionId": 2}),
+        Step("DeleteProvisioningTemplate", name),
+    )
+
+
 def _tags() -> tuple[Step, ...]:
     def resource(seen: Seen) -> dict[str, Any]:
         return {"resourceArn": seen["CreateThingType"]["thingTypeArn"]}
@@ -325,6 +347,6 @@ def _end(thing_type: str) -> tuple[Step, ...]:
         Step("DeleteBillingGroup", {"billingGroupName": BILLING}),
         Step("DeprecateThingType", {"thingTypeName": thing_type}),
         # It may be five minutes later, and not before.
-        Step("DeleteThingType", {"thingTypeName": thing_type}, "InvalidRequestException"),
+        Step("DeleteThingType", {"thingTypeName": thing_type}, INVALID),
         Step("DeprecateThingType", {"thingTypeName": thing_type, "undoDeprecate": True}),
     )

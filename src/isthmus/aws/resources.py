@@ -14,6 +14,7 @@ from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
 from isthmus.core.domain_configurations import DOMAIN_CONFIGURATION
 from isthmus.core.item import Item
+from isthmus.core.provisioning_templates import PROVISIONING_TEMPLATE
 from isthmus.core.settings import ROLE_ALIAS, TOPIC_RULE
 from isthmus.core.thing_groups import THING_GROUP
 from isthmus.core.thing_types import THING_TYPE
@@ -27,6 +28,7 @@ ARN_KINDS = {
     registry.POLICY: "policy",
     CA_CERTIFICATE: "cacert",
     DOMAIN_CONFIGURATION: "domainconfiguration",
+    PROVISIONING_TEMPLATE: "provisioningtemplate",
     ROLE_ALIAS: "rolealias",
     TOPIC_RULE: "rule",
     THING_GROUP: "thinggroup",
@@ -38,6 +40,7 @@ KNOWN_BY_KEY = {
     registry.POLICY,
     CA_CERTIFICATE,
     DOMAIN_CONFIGURATION,
+    PROVISIONING_TEMPLATE,
     ROLE_ALIAS,
     TOPIC_RULE,
 }
@@ -50,6 +53,7 @@ NAMES = {
     "policy": "Policy",
     "cacert": "CA certificate",
     "domainconfiguration": "Domain configuration",
+    "provisioningtemplate": "Provisioning template",
     "rolealias": "Role alias",
     "rule": "Rule",
     "thinggroup": "Thing group",

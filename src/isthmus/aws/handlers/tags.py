@@ -15,6 +15,7 @@ from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
 from isthmus.core.domain_configurations import DOMAIN_CONFIGURATION
 from isthmus.core.item import Item
+from isthmus.core.provisioning_templates import PROVISIONING_TEMPLATE
 from isthmus.core.registry import POLICY, Writer
 from isthmus.core.resource import TAGS, TAGS_MAX
 from isthmus.core.settings import ROLE_ALIAS, TOPIC_RULE
@@ -30,6 +31,7 @@ TAGGED = {
         CA_CERTIFICATE,
         DOMAIN_CONFIGURATION,
         POLICY,
+        PROVISIONING_TEMPLATE,
         ROLE_ALIAS,
         THING_GROUP,
         THING_TYPE,
