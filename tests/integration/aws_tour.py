@@ -316,6 +316,8 @@ def _provisioning_templates() -> tuple[Step, ...]:
         Step("DeleteProvisioningTemplate", name, "DeleteConflictException"),
         Step("DeleteProvisioningTemplateVersion", name | {"versionId": 2}),
         Step("DeleteProvisioningTemplate", name),
+        Step("RegisterThing", body),
+        Step("DeleteThing", {"thingName": "tour-lamp-2"}),
     )
 
 

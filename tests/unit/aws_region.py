@@ -81,10 +81,16 @@ class AwsRegion:
         self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
         self._turns = Turns()
         self.services = Services()
+        #: The operations that whoever asks may not carry out.
+        self.never: set[str] = set()
         self._operations = operations
 
     def context(self, call: Call) -> Any:
         """What a handler acts on."""
+
+        def may(operation: str) -> bool:
+            return operation not in self.never
+
         return Context(
             call,
             self.store,
@@ -92,9 +98,10 @@ class AwsRegion:
             self.clock,
             self.now_ms,
             self.x509,
-            self._turns.of,
-            self.services,
-            partial(asyncio.sleep, 0),
+            turn=self._turns.of,
+            connectivity=self.services,
+            give_way=partial(asyncio.sleep, 0),
+            may=may,
         )
 
     def answer(self, service: str, request: HttpRequest) -> HttpResponse:

@@ -79,6 +79,8 @@ class Context:
     connectivity: Connectivity
     #: Lets other requests go on: for whoever looks at more than one page of a list.
     give_way: Callable[[], Awaitable[None]]
+    #: Whether the caller may carry out an operation, be it another one than this.
+    may: Callable[[str], bool]
     #: The access key that signed.
     caller: str = ""
     #: The log's newest revision among those that this request wrote, or found as it wanted them.

@@ -92,6 +92,10 @@ class Callers:
             message = f"User: {caller.key_id} is not authorized to perform: {action}"
             raise Refused("AccessDeniedException", message, reason)
 
+    def may(self, key_id: str, operation: str) -> bool:
+        """Whether a key's role has the right to an operation of this name."""
+        return self._role(key_id).allows(f"iot:{operation}", "*")[0]
+
     def _role(self, key_id: str) -> Authorizer:
         """What a key's role allows. Nothing but the key's own item decides that."""
         item = self._view.get(access_keys.ACCESS_KEY, key_id)

@@ -71,8 +71,8 @@ class Server:
         self._x509 = DeviceX509(sealing)
         self._turns = Turns()
         self._connectivity = Connectivity(client)
-        callers = Callers(config, self.store.view, sealing)
-        exchanges = Exchanges(self._may_serve, callers, self._context, self._promise)
+        self._callers = Callers(config, self.store.view, sealing)
+        exchanges = Exchanges(self._may_serve, self._callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
         self._is_settled = False
 
@@ -128,10 +128,11 @@ class Server:
             self._clock,
             now_ms(),
             self._x509,
-            self._turns.of,
-            self._connectivity,
-            partial(asyncio.sleep, 0),
-            caller,
+            turn=self._turns.of,
+            connectivity=self._connectivity,
+            give_way=partial(asyncio.sleep, 0),
+            may=partial(self._callers.may, caller),
+            caller=caller,
         )
 
     def _promise(self) -> WhenKept:

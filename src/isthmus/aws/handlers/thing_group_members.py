@@ -47,10 +47,10 @@ async def update_thing_groups_for_thing(context: Context, parameters: Parameters
 async def _change(
     context: Context, thing: str, add: Sequence[str] = (), remove: Sequence[str] = ()
 ) -> None:
-    await context.write(MEMBERSHIPS, thing, partial(_changed, context, thing, add, remove))
+    await context.write(MEMBERSHIPS, thing, partial(changed, context, thing, add, remove))
 
 
-def _changed(
+def changed(
     context: Context,
     name: str,
     add: Sequence[str],

@@ -25,7 +25,7 @@ from isthmus.core.things import THING, TYPE
 async def create_thing(context: Context, parameters: Parameters) -> Output:
     """Of a thing that is there with just this content, say what it is."""
     item = await context.write(
-        THING, parameters["thingName"], partial(_created, context, parameters)
+        THING, parameters["thingName"], partial(created, context, parameters)
     )
     return {
         "thingName": item.key,
@@ -34,7 +34,7 @@ async def create_thing(context: Context, parameters: Parameters) -> Output:
     }
 
 
-def _created(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+def created(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
     given = parameters.get("attributePayload", {}).get("attributes", {})
     attributes = register_map.updated({}, given, merge=False)
     type_name, group_name = parameters.get("thingTypeName"), parameters.get("billingGroupName")
@@ -62,11 +62,11 @@ def _content(context: Context, item: Item) -> tuple[dict[str, str], str | None, 
 
 @OPERATIONS.handles("UpdateThing")
 async def update_thing(context: Context, parameters: Parameters) -> Output:
-    await context.write(THING, parameters["thingName"], partial(_updated, context, parameters))
+    await context.write(THING, parameters["thingName"], partial(updated, context, parameters))
     return {}
 
 
-def _updated(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+def updated(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
     present(context, item)
     check_version(item, parameters)
     payload = parameters.get("attributePayload", {})
