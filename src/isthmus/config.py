@@ -25,6 +25,7 @@ from isthmus.wire.topics import validate_filter
 T = TypeVar("T")
 
 _CERTIFICATE_ID = re.compile(r"[0-9a-f]{64}")
+_BUCKET_NAME = re.compile(r"[a-zA-Z0-9._-]{3,256}")
 _HOST_NAME = re.compile(r"[a-zA-Z0-9-]+(\.[a-zA-Z0-9-]+)*")
 
 
@@ -132,6 +133,19 @@ class AwsApi(_Section, frozen=True, kw_only=True):
     #: The host name that devices connect to, the same in every region: what DescribeEndpoint
     #: answers. Without it, DescribeEndpoint says that there is none.
     device_host: str = ""
+    #: Directories by the names of the buckets that they stand for: the input of bulk registrations,
+    #: and their reports. Whoever may start one may have any file under them read.
+    buckets: dict[str, str] = {}
+
+    def validate(self) -> None:
+        """Raise ConfigError for values that are of the right type and still wrong."""
+        for name, directory in self.buckets.items():
+            if not _BUCKET_NAME.fullmatch(name):
+                hint = "3 to 256 letters, digits, dots, hyphens and underscores"
+                raise ConfigError(f"aws_api.buckets has {name!r}", hint=hint)
+            if not Path(directory).is_absolute():
+                hint = "the whole path of a directory"
+                raise ConfigError(f"aws_api.buckets.{name} is {directory!r}", hint=hint)
 
 
 class Limits(_Section, frozen=True, kw_only=True):
@@ -289,6 +303,8 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} is {getattr(self, name)}", hint="a value above 0")
         self.limits.validate()
+        if self.aws_api is not None:
+            self.aws_api.validate()
         self._validate_listeners()
 
     def _validate_listeners(self) -> None:

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 from made_certificates import Ca, new_ca, request
 
+from isthmus.local.system import BUCKET
+
 Seen = dict[str, Any]
 Input = Mapping[str, Any] | Callable[[Seen], dict[str, Any]]
 
@@ -21,6 +23,8 @@ PARENT, CHILD = "tour-house", "tour-kitchen"
 THING, BILLING, POLICY = "tour-lamp-1", "tour-bill", "tour-policy"
 TAGS = [{"Key": "colour", "Value": "red"}]
 INVALID = "InvalidRequestException"
+#: The file for bulk registration, in the bucket that a local region has. It may be empty.
+INPUT = "tour.jsonl"
 
 
 class Step(NamedTuple):
@@ -318,6 +322,28 @@ def _provisioning_templates() -> tuple[Step, ...]:
         Step("DeleteProvisioningTemplate", name),
         Step("RegisterThing", body),
         Step("DeleteThing", {"thingName": "tour-lamp-2"}),
+        *_registration_tasks(role["provisioningRoleArn"], body),
+    )
+
+
+def _registration_tasks(role: str, body: dict[str, Any]) -> tuple[Step, ...]:
+    def task(seen: Seen) -> dict[str, Any]:
+        return {"taskId": seen["StartThingRegistrationTask"]["taskId"]}
+
+    file = {"inputFileBucket": BUCKET, "inputFileKey": INPUT}
+    return (
+        Step("StartThingRegistrationTask", body | file | {"roleArn": role}),
+        Step(
+            "StartThingRegistrationTask",
+            body | file | {"roleArn": role, "inputFileKey": "../x"},
+            INVALID,
+        ),
+        Step("DescribeThingRegistrationTask", task),
+        Step("ListThingRegistrationTasks", {"maxResults": 5}),
+        Step(
+            "ListThingRegistrationTaskReports", lambda seen: {**task(seen), "reportType": "RESULTS"}
+        ),
+        Step("StopThingRegistrationTask", task),
     )
 
 

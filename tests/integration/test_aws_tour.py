@@ -14,7 +14,7 @@ import botocore.exceptions
 import pytest
 import pytest_asyncio
 from aws_region import handled
-from aws_tour import SERVICE, Seen, Step, tour
+from aws_tour import INPUT, SERVICE, Seen, Step, tour
 from awscli.clidriver import create_clidriver
 from botocore import xform_name
 from regions import HOME, OTHER, Regions, two_regions
@@ -34,6 +34,8 @@ class Refused(Exception):
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     async with two_regions(tmp_path_factory.mktemp("regions")) as started:
         await aws_profile.write_profiles(started.system, started.operator)
+        for region in started.system.settings.regions:
+            (started.system.bucket(region) / INPUT).touch()
         yield started
 
 

@@ -13,6 +13,7 @@ import botocore.session
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
+from isthmus.adapters.buckets import Buckets
 from isthmus.adapters.memory import MemoryChangeLog
 from isthmus.adapters.sealing import KEY_BYTES, Sealing
 from isthmus.adapters.x509 import DeviceX509
@@ -81,6 +82,8 @@ class AwsRegion:
         self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
         self._turns = Turns()
         self.services = Services()
+        #: By name, the directories that stand for buckets.
+        self.buckets = Buckets({})
         #: The operations that whoever asks may not carry out.
         self.never: set[str] = set()
         self._operations = operations
@@ -101,6 +104,7 @@ class AwsRegion:
             turn=self._turns.of,
             connectivity=self.services,
             give_way=partial(asyncio.sleep, 0),
+            buckets=self.buckets,
             may=may,
         )
 

@@ -38,6 +38,11 @@ def plain(
     return {"plain": Listen(host=host, port=port), "plain_principal": principal}
 
 
+def buckets(name: str, directory: str) -> dict[str, Any]:
+    aws_api = msgspec.structs.replace(AWS_API, buckets={name: directory})
+    return {"aws_api": aws_api, "secrets_key": "access-keys.key"}
+
+
 def read(directory: Path, **changes: Any) -> RegionConfig:
     """What a file with these settings says."""
     file = directory / "region.toml"
@@ -57,6 +62,7 @@ def read(directory: Path, **changes: Any) -> RegionConfig:
         {"durability": (TopicDurability(topics="a/#", durability="memory"),)},
         {"everywhere": ("a/+/b", "#")},
         {"aws_api": AWS_API, "secrets_key": "access-keys.key"},
+        buckets("a.b", "/srv/things"),
         {"limits": Limits(connects_per_s=0.5, connects_first=("10.0.0.1", "::1"))},
     ],
 )
@@ -90,6 +96,9 @@ def test_a_file_says_what_was_written(tmp_path: Path, changes: dict[str, Any]) -
         ({"server_names": ("iot.example.com", "*.example.com")}, r"server_names has '\*.example"),
         ({"server_names": ("bücher.example",)}, "server_names has 'b"),
         ({"aws_api": AWS_API}, "aws_api is set and secrets_key is not"),
+        (buckets("ab", "/srv/things"), "aws_api.buckets has 'ab'"),
+        (buckets("a/b", "/srv/things"), "aws_api.buckets has 'a/b'"),
+        (buckets("things", "things"), "aws_api.buckets.things is 'things'"),
         ({"limits": Limits(connects_per_s=-1.0)}, "limits.connects_per_s is -1.0"),
         ({"limits": Limits(connects_burst=0)}, "limits.connects_burst is 0"),
         ({"limits": Limits(connects_first=("10.0.0.0/8",))}, "limits.connects_first has '10"),

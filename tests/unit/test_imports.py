@@ -41,7 +41,7 @@ OURS = {
     "region": SERVICE | {"tasks"},
     "sim": {"core", "wire", "errors", "ports", "protocol"},
     "gateway": SERVICE | {"region"},
-    "aws_server": SERVICE | {"region", "aws"},
+    "aws_server": SERVICE | {"region", "aws", "tasks"},
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "bench", "cli", "testing", "__main__"}
 #: What is pure, and what else it may import.

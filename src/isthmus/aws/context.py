@@ -15,6 +15,7 @@ from heapq import merge
 from itertools import groupby
 from typing import Protocol
 
+from isthmus.aws.buckets import Buckets
 from isthmus.aws.requests import Call
 from isthmus.aws.service_error import invalid
 from isthmus.aws.x509 import X509
@@ -79,6 +80,7 @@ class Context:
     connectivity: Connectivity
     #: Lets other requests go on: for whoever looks at more than one page of a list.
     give_way: Callable[[], Awaitable[None]]
+    buckets: Buckets
     #: Whether the caller may carry out an operation, be it another one than this.
     may: Callable[[str], bool]
     #: The access key that signed.

@@ -16,6 +16,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from isthmus import protocol
+from isthmus.adapters.buckets import Buckets
 from isthmus.adapters.garbage import keep_for_good
 from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.change_log import NatsChangeLog
@@ -29,6 +30,7 @@ from isthmus.aws_server.callers import Callers
 from isthmus.aws_server.connectivity import Connectivity
 from isthmus.aws_server.exchange import Exchanges, WhenKept
 from isthmus.aws_server.listener import Listener
+from isthmus.aws_server.registration_tasks import Region, RegistrationTasks
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import AwsApi, RegionConfig
 from isthmus.core.admission import Admission
@@ -74,6 +76,18 @@ class Server:
         self._callers = Callers(config, self.store.view, sealing)
         exchanges = Exchanges(self._may_serve, self._callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
+        self._buckets = Buckets(aws_api.buckets)
+        self._tasks = RegistrationTasks(
+            Region(
+                config.region,
+                self.store,
+                self._buckets,
+                self._line_context,
+                self._promise,
+                lambda: self.is_open,
+                config.lease_s,
+            )
+        )
         self._is_settled = False
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -86,6 +100,7 @@ class Server:
             group.create_task(keep_following(self._client, self.store, self._applied))
             group.create_task(self._entrance.keep(self._settle))
             group.create_task(self._tick_for_ever())
+            group.create_task(self._tasks.run())
             # Not a task of the group: what it answers last needs the others.
             await self._listener.serve(ready)
 
@@ -121,6 +136,13 @@ class Server:
         await self._level.reached()
 
     def _context(self, call: Call, caller: str) -> Context:
+        return self._made(call, partial(self._callers.may, caller), caller)
+
+    def _line_context(self, call: Call) -> Context:
+        """For a line of a task: its caller had the rights when the task was started."""
+        return self._made(call, lambda _: True, "")
+
+    def _made(self, call: Call, may: Callable[[str], bool], caller: str) -> Context:
         return Context(
             call,
             self.store,
@@ -131,7 +153,8 @@ class Server:
             turn=self._turns.of,
             connectivity=self._connectivity,
             give_way=partial(asyncio.sleep, 0),
-            may=partial(self._callers.may, caller),
+            buckets=self._buckets,
+            may=may,
             caller=caller,
         )
 

@@ -41,6 +41,8 @@ from isthmus.local.child import RESTART_S, Child
 
 WITNESS = "witness"
 CANARY = "isthmus-canary"
+#: The name of the one bucket that each local region has.
+BUCKET = "local"
 #: How a service process is started; tests put their own launcher here.
 LAUNCHER = (sys.executable, "-m", "isthmus")
 
@@ -224,7 +226,14 @@ class LocalSystem:
             tls=ServerFiles(certificate=str(identity.chain), key=str(identity.key)),
             nats=self.nats_access(region, "api"),
             device_host=self.stable_name,
+            buckets={BUCKET: str(self.bucket(region))},
         )
+
+    def bucket(self, region: str) -> Path:
+        """The directory that stands for the one bucket of a local region."""
+        directory = self.region_dir(region) / "bucket"
+        private_files.make_directory(directory)
+        return directory
 
     def site_config(self, site: str) -> SiteConfig:
         host = self.address(site).host
