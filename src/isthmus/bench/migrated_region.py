@@ -24,8 +24,9 @@ from isthmus.core.stamp import StampClock
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
 
-#: Until processes have given back what they needed while they read, and no longer.
-SETTLE_S = 20.0
+#: Until processes have given back what they needed while they read, and no longer: a second for so
+#: many things.
+SETTLED_PER_S = 5_000
 
 
 def isthmus_fleet(region: str, first: int, last: int) -> Stand:
@@ -102,7 +103,7 @@ class _Growing:
 
     async def memory(self) -> dict[str, int]:
         """Bytes that each process of the region has in memory."""
-        await asyncio.sleep(SETTLE_S)
+        await asyncio.sleep(self._things / SETTLED_PER_S)
         pids = self._system.pids(self._region)
         return {name: psutil.Process(pid).memory_info().rss for name, pid in pids.items()}
 
