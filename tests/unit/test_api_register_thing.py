@@ -152,6 +152,17 @@ def test_the_same_again_finds_all_as_it_is_and_writes_nothing(region, client):
     assert writes(region) == count
 
 
+def test_what_is_new_is_as_the_template_says_whatever_it_says_of_what_is_there(client):
+    client.create_thing_group(thingGroupName="g")
+    made = register(
+        client,
+        t=thing({"ThingGroups": "DO_NOTHING"}, ThingGroups=["g"]),
+        c=certificate("DO_NOTHING", CertificateSigningRequest=CSR),
+    )
+    assert groups(client) == ["g"]
+    assert status(client, identity(made["certificatePem"])) == "ACTIVE"
+
+
 # What is there already
 
 
