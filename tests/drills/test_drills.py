@@ -50,6 +50,7 @@ def test_a_drill_passes(tmp_path: Path, scenario: str) -> None:
     assert report["replication"]["items"] > DEVICES
     assert None not in report["rto_s"]["device"].values()
     assert None not in report["rto_s"]["plain"].values()
+    assert "[profile isthmus-us]" in (tmp_path / "aws" / "config").read_text()
 
 
 @pytest.mark.timeout(150)

@@ -24,6 +24,7 @@ from isthmus.drill.scenario import Plan, PlannedStep
 from isthmus.drill.watch import MemoryWatch, RouteWatch
 from isthmus.errors import IsthmusError, Unavailable
 from isthmus.fleet.fleet_file import FleetThing
+from isthmus.local import aws_profile
 from isthmus.local.bring_up import bring_up, device, healthy, register_all
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
@@ -145,6 +146,8 @@ class Drill:
             home, self._intruders[REVOKED_BEFORE].identity.certificate_id
         )
         self.note(f"imported; {', '.join(answer['confirmed_by'])} confirmed")
+        await aws_profile.write_profiles(self.system, self._operator)
+        self.note(f"profiles for AWS's clients: {aws_profile.config_file(self.system).parent}")
         await self._check_refusals("before", (UNKNOWN, REVOKED_BEFORE))
 
     async def _start_fleet(self) -> None:
