@@ -236,7 +236,7 @@ class Count:
     def __init__(self, writes: int) -> None:
         self._left = writes
         self._lock = threading.Lock()
-        self.acknowledged = self.unanswered = 0
+        self.acknowledged = self.alone = self.unanswered = 0
         self.kill_at = 0
         self.kill: Callable[[], object] = lambda: None
 
@@ -246,9 +246,10 @@ class Count:
             self._left -= 1
             return self._left >= 0
 
-    def answered(self) -> None:
+    def answered(self, *, is_confirmed: bool) -> None:
         with self._lock:
             self.acknowledged += 1
+            self.alone += not is_confirmed
             if self.acknowledged == self.kill_at:
                 self.kill()
 
@@ -269,6 +270,9 @@ class Writer:
         self.state = State()
         #: What is there if the write that was not answered was carried out nevertheless.
         self.other: State | None = None
+        #: What the other region may show instead before this one has returned: from what it has
+        #: confirmed last, where this one was alone and said so.
+        self.earlier: list[State] = []
         #: Every certificate that there ever was.
         self.certificates: set[str] = set()
         #: Certificates that may have been made, and that nobody was told of.
@@ -302,15 +306,21 @@ class Writer:
                 self.other = after
             return False
         write.done(after, output)
+        is_confirmed = output["ResponseMetadata"]["HTTPHeaders"]["x-isthmus-replicated"] == "true"
+        self.earlier = [] if is_confirmed else [*self.earlier, self.state]
         self.state = after
         self.certificates |= after.certificates.keys()
-        self._count.answered()
+        self._count.answered(is_confirmed=is_confirmed)
         return True
 
-    def check(self, client: Client) -> State:
-        """What a region shows of this writer, which must be one of the two that it may be."""
+    def check(self, client: Client, *, is_away: bool = False) -> State:
+        """What a region shows of this writer, which must be one of those that it may be.
+
+        ``is_away``: the region that has answered has not returned yet.
+        """
         found = Found(client, self).state()
         may_be = [self.state] if self.other is None else [self.state, self.other]
+        may_be += self.earlier if is_away else []
         assert any(_same(found, each) for each in may_be), (found, may_be)
         return found
 
@@ -318,7 +328,7 @@ class Writer:
         """Go on from what has become of the write that was not answered."""
         is_other = self.other is not None and _same(found, self.other)
         self.state = self.other if is_other and self.other is not None else self.state
-        self.other = None
+        self.other, self.earlier = None, []
 
 
 def _same(found: State, expected: State) -> bool:
