@@ -194,3 +194,16 @@ def test_a_version_that_was_chosen_outlives_its_concurrent_removal():
     policy, document = (join(a, b) for a, b in zip(chosen, gone, strict=True))
     assert policies.default_versions(policy) == ["p:2:b"]
     assert document.register("document") == "{}"
+
+
+def test_a_default_of_a_life_that_has_ended_is_none_of_the_others():
+    eu, us = writers()
+    here = registry.delete(policies.put(Item(POLICY, "p"), eu, "one"), eu)
+    there = policies.put(policies.put(Item(POLICY, "p"), us, "one"), us, "two")
+    assert policies.default_versions(join(here, there)) == ["two"]
+    # Nor where who ended it had not heard of the choice.
+    begun = policies.put(Item(POLICY, "q"), eu, "one")
+    ended, chosen = registry.delete(begun, eu), policies.put(begun, us, "two")
+    ap = Writer(StampClock("ap", "i"), 30)
+    anew = policies.put(policies.put(Item(POLICY, "q"), ap, "two"), ap, "three")
+    assert policies.default_versions(join(join(ended, chosen), anew)) == ["three"]

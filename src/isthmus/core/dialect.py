@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from isthmus.core import command_topics, device_topics
 from isthmus.wire import topics
 
 
@@ -21,7 +22,8 @@ class Dialect:
     keep_alive_max_s: int
     #: How deep and how long topics may be.
     limits_topics: bool
-    #: Topics and filters that begin in ``$`` are nobody's to use, but for those of events.
+    #: Topics and filters that begin in ``$`` are nobody's to use, but for those of events and of
+    #: devices' requests (``core.device_topics``).
     reserves_dollar: bool
     #: A filter with wildcards is given what is retained, and not only one that is the topic itself.
     recalls_by_wildcard: bool
@@ -49,13 +51,17 @@ class Dialect:
         return not self.limits_topics or topics.within_aws_limits(topic)
 
     def is_reserved(self, topic: str) -> bool:
-        """Whether no client may publish to a topic."""
+        """Whether no client may publish a message to a topic; requests are none."""
         return topic.startswith("$" if self.reserves_dollar else "$aws/")
 
     def is_for_subscribers(self, topic_filter: str) -> bool:
         """Whether there is anything for clients under a filter."""
         reserved = self.reserves_dollar and topic_filter[0] == "$"
-        return not reserved or topic_filter.startswith("$aws/events/")
+        return (
+            not reserved
+            or topic_filter.startswith(("$aws/events/", command_topics.ROOT))
+            or device_topics.may_be_answered(topic_filter)
+        )
 
 
 AWS = Dialect(

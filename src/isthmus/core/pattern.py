@@ -8,7 +8,7 @@ proportional to its length times the pattern's.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -89,12 +89,14 @@ def _glob(pattern: Sequence[str | Wildcard]) -> re.Pattern[str]:
     return re.compile(parts[0] + middle + tail, re.DOTALL)
 
 
-def resolve(pattern: Pattern, values: Mapping[str, str]) -> tuple[str | Wildcard, ...] | None:
+def resolve(
+    pattern: Pattern, value_of: Callable[[str], str | None]
+) -> tuple[str | Wildcard, ...] | None:
     """The pattern with its variables replaced; None where one of them cannot be."""
     resolved: list[str | Wildcard] = []
     for token in pattern:
         if isinstance(token, Variable):
-            value = values.get(token.name)
+            value = value_of(token.name)
             if value is None or len(value) > VARIABLE_CHARACTERS_MAX or _UNSAFE & set(value):
                 return None
             token = value

@@ -1,10 +1,11 @@
-"""Decides what a client may do: AWS IoT policies, parsed once, compiled once per session.
+"""Decides what a client may do: AWS IoT policies, parsed once, compiled for each session.
 
-A policy document is parsed into tokens when it is stored (`parse`), so that whatever we would
-not evaluate is refused there and never ignored later. A session compiles the documents attached
-to it with its own identity (`Authorizer`): variables become text, conditions, which depend on
-nothing that changes during a session, become true or false, and what remains per message is a
-handful of string comparisons behind a small cache.
+A policy document is parsed into tokens when it is stored (``policy_document``), so that whatever we
+would not evaluate is refused there and never ignored later. What statements say whoever asks is
+found out once for all sessions; a session (`Authorizer`) adds its own identity, for an action when
+it first asks for that: variables become text, conditions, which depend on nothing that changes
+during a session, become true or false, and what remains per message is a handful of string
+comparisons behind a small cache.
 
 The invariant: an action is allowed only if some uncontested attached policy has a matching Allow
 statement in *each* of its concurrent default versions, and no attached policy, contested or not,
@@ -18,20 +19,20 @@ everything; there the Allow statement does not apply, while a Deny statement sti
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import NamedTuple
 
-from isthmus.core.pattern import Matcher, Pattern, Variable, matcher, resolve
-from isthmus.core.policy_document import ATTRIBUTE, KEYS, Condition, Policy, Resource, Statement
-from isthmus.core.policy_document import parse as parse
+from isthmus.core.pattern import Matcher, Variable, matcher, resolve
+from isthmus.core.policy_conditions import Values
+from isthmus.core.policy_context import Context, Known
+from isthmus.core.policy_document import Policy, Statement
 
 #: Decisions kept per session. A device uses a few topics; more would cost memory per connection.
 CACHED_DECISIONS_MAX = 64
 #: Actions that one session uses: connect, publish, subscribe, receive, retain, a few shadow ones.
 CACHED_ACTIONS_MAX = 16
-PARTITIONS = ("aws", "aws-cn", "aws-us-gov")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,46 +48,6 @@ class Attached:
     is_contested: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
-    """Who the client is, and which names this system goes by in ARNs.
-
-    ``thing_*``, ``attributes`` and ``is_attached`` are those of the thing associated with the
-    connection, and absent where there is none; so is any value that is not known. ``regions`` holds
-    every region's name and aliases: a policy that names one region holds in all, or a failover
-    would deny the whole fleet.
-    """
-
-    client_id: str | None
-    source_ip: str | None
-    certificate_id: str
-    account: str
-    regions: frozenset[str]
-    thing_name: str | None = None
-    thing_type: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
-    is_attached: bool = False
-
-    def values(self) -> dict[str, str]:
-        """Every condition key and variable that has a value in this session."""
-        known = dict(
-            zip(
-                KEYS,
-                (
-                    self.client_id,
-                    self.source_ip,
-                    self.certificate_id,
-                    self.thing_name,
-                    self.thing_type,
-                    "true" if self.is_attached else "false",
-                ),
-                strict=True,
-            )
-        )
-        values = {key: value for key, value in known.items() if value is not None}
-        return values | {f"{ATTRIBUTE}{name}]": v for name, v in self.attributes.items()}
-
-
 class Decision(NamedTuple):
     """Whether an action is allowed, and the sentence that says why."""
 
@@ -95,28 +56,26 @@ class Decision(NamedTuple):
 
 
 class _Rule(NamedTuple):
-    """A statement as one session sees it."""
+    """A statement about one action, as one session sees it."""
 
-    actions: Matcher
-    is_not_action: bool
+    policy: str
+    statement: Statement
     resources: Matcher
-    is_not_resource: bool
-    decision: Decision
 
-    def covers_action(self, action: str) -> bool:
-        return self.actions.matches(action) != self.is_not_action
+    def covers(self, suffix: str) -> bool:
+        return self.resources.matches(suffix) != self.statement.is_not_resource
 
-    def covers_resource(self, suffix: str) -> bool:
-        return self.resources.matches(suffix) != self.is_not_resource
+    def decision(self) -> Decision:
+        is_allow, label = self.statement.is_allow, self.statement.label
+        verb = "allows" if is_allow else "denies"
+        return Decision(is_allow, f"policy {self.policy!r}, {label} {verb} it")
 
 
 class _Rules(NamedTuple):
-    """What counts in one session: Deny rules, and per policy and document its Allow rules."""
+    """What counts for one action: Deny rules, and per policy and document its Allow rules."""
 
     denies: tuple[_Rule, ...]
     allows: tuple[tuple[tuple[_Rule, ...], ...], ...]
-    #: Why an Allow that somebody may be looking for does not count.
-    note: str
 
 
 class Authorizer:
@@ -125,11 +84,12 @@ class Authorizer:
     __slots__ = ("_decide", "_rules_for")
 
     def __init__(self, attached: Sequence[Attached], context: Context) -> None:
-        rules_for = lru_cache(CACHED_ACTIONS_MAX)(partial(_select, _compile(attached, context)))
+        held = tuple(attached)
+        rules_for = lru_cache(CACHED_ACTIONS_MAX)(partial(_rules, held, Known(context)))
         self._rules_for: Callable[[str], _Rules] = rules_for
         # The cache holds a function of the rules, not of self: no cycle outlives the session.
         self._decide: Callable[[str, str], Decision] = lru_cache(CACHED_DECISIONS_MAX)(
-            partial(_decide, rules_for)
+            partial(_decide, held, rules_for)
         )
 
     def allows(self, action: str, resource_suffix: str) -> Decision:
@@ -138,122 +98,94 @@ class Authorizer:
 
     def denies(self, action: str, resource_suffix: str) -> bool:
         """Whether a statement says that this session may not, and not only none that it may."""
-        return any(rule.covers_resource(resource_suffix) for rule in self._rules_for(action).denies)
+        return any(rule.covers(resource_suffix) for rule in self._rules_for(action).denies)
 
 
-def _compile(attached: Sequence[Attached], context: Context) -> _Rules:
-    values = context.values()
+def _rules(attached: tuple[Attached, ...], known: Known, action: str) -> _Rules:
+    """What attached policies say of an action in a session."""
+    lower = action.lower()
+    values = known.doing(lower)
     denies: list[_Rule] = []
     allows: list[tuple[tuple[_Rule, ...], ...]] = []
-    notes: list[str] = [] if attached else ["no policy is attached"]
     for policy in attached:
         documents: list[tuple[_Rule, ...]] = []
         for document in policy.documents:
             kept: list[_Rule] = []
-            for statement in document.statements:
-                rule = _rule(policy.name, statement, context, values)
-                if rule:
+            for statement in document.about(lower):
+                if statement.is_allow and policy.is_contested:
+                    continue
+                resources = _resources(statement, known, values)
+                if resources is not None:
+                    rule = _Rule(policy.name, statement, resources)
                     (kept if statement.is_allow else denies).append(rule)
             documents.append(tuple(kept))
-        if policy.is_contested:
-            notes.append(f"policy {policy.name!r} is contested, so its Allow does not count")
-        else:
+        # A policy of which one version says nothing allows nothing; nor does one without versions.
+        if documents and all(documents):
             allows.append(tuple(documents))
-            if len(documents) != 1:
-                notes.append(f"policy {policy.name!r} has {len(documents)} default versions")
-    return _Rules(tuple(denies), tuple(allows), f" ({'; '.join(notes)})" if notes else "")
+    return _Rules(tuple(denies), tuple(allows))
 
 
-def _rule(
-    name: str, statement: Statement, context: Context, values: Mapping[str, str]
-) -> _Rule | None:
-    """The statement in this session; None where it cannot apply to anything."""
-    if not all(_holds(each, statement.is_allow, values) for each in statement.conditions):
-        return None
-    ours = [each.suffix for each in statement.resources if _is_ours(each, context)]
-    resolved = [resolve(suffix, values) for suffix in ours]
+def _resources(statement: Statement, known: Known, values: Values) -> Matcher | None:
+    """What a statement names in a session; None where it cannot apply to anything."""
+    for each in statement.conditions:
+        if not each.holds(values, is_allow=statement.is_allow):
+            return None
+    suffixes, fixed = statement.ours(known.system)
+    if fixed is not None:
+        return fixed
+    resolved = [resolve(suffix, known.get) for suffix in suffixes]
     if statement.is_not_resource and statement.is_allow and None in resolved:
         return None
-    verb = "allows" if statement.is_allow else "denies"
-    return _Rule(
-        actions=statement.actions,
-        is_not_action=statement.is_not_action,
-        resources=matcher(pattern for pattern in resolved if pattern is not None),
-        is_not_resource=statement.is_not_resource,
-        decision=Decision(statement.is_allow, f"policy {name!r}, {statement.label} {verb} it"),
-    )
+    return matcher(pattern for pattern in resolved if pattern is not None)
 
 
-def missing(attached: Sequence[Attached], context: Context, action: str) -> list[str]:
-    """What statements about an action look at, and has no value in this session."""
-    wanted: set[str] = set()
-    for document in (document for each in attached for document in each.documents):
-        for statement in document.statements:
-            if statement.actions.matches(action.lower()) == statement.is_not_action:
-                continue
-            patterns = [resource.suffix for resource in statement.resources]
-            for condition in statement.conditions:
-                wanted.add(condition.key)
-                patterns += condition.values
-            wanted |= {
-                token.name for each in patterns for token in each if isinstance(token, Variable)
-            }
-    return sorted(wanted - context.values().keys())
-
-
-def _is_ours(resource: Resource, context: Context) -> bool:
-    candidates = (PARTITIONS, ("iot",), context.regions, (context.account,))
-    for pattern, names in zip(resource.system, candidates, strict=True):
-        field_matcher = _system_matcher(pattern)
-        if not any(field_matcher.matches(name) for name in names):
-            return False
-    return True
-
-
-@lru_cache(256)
-def _system_matcher(pattern: Pattern) -> Matcher:
-    """Shared by all sessions: the first fields of an ARN hold no variables."""
-    return matcher([[token for token in pattern if not isinstance(token, Variable)]])
-
-
-def _holds(condition: Condition, is_allow: bool, values: Mapping[str, str]) -> bool:
-    value = values.get(condition.key)
-    is_negated = condition.operator == "StringNotEquals"
-    if value is None:
-        return is_negated
-    resolved = [resolve(pattern, values) for pattern in condition.values]
-    if is_negated and is_allow and None in resolved:
-        return False
-    return matcher(each for each in resolved if each is not None).matches(value) != is_negated
-
-
-def _select(rules: _Rules, action: str) -> _Rules:
-    """Those rules that are about this action."""
-    lower = action.lower()
-    allows: list[tuple[tuple[_Rule, ...], ...]] = []
-    for documents in rules.allows:
-        kept = tuple(tuple(r for r in each if r.covers_action(lower)) for each in documents)
-        # A policy of which one version says nothing allows nothing; nor does one without versions.
-        if kept and all(kept):
-            allows.append(kept)
-    denies = tuple(rule for rule in rules.denies if rule.covers_action(lower))
-    return _Rules(denies, tuple(allows), f"no statement allows {action} here{rules.note}")
-
-
-def _decide(rules_for: Callable[[str], _Rules], action: str, suffix: str) -> Decision:
+def _decide(
+    attached: tuple[Attached, ...],
+    rules_for: Callable[[str], _Rules],
+    action: str,
+    suffix: str,
+) -> Decision:
     rules = rules_for(action)
     for rule in rules.denies:
-        if rule.covers_resource(suffix):
-            return rule.decision
+        if rule.covers(suffix):
+            return rule.decision()
     for documents in rules.allows:
         found = [_first_covering(document, suffix) for document in documents]
         if found[0] and all(found):
-            return found[0].decision
-    return Decision(False, rules.note)
+            return found[0].decision()
+    return Decision(False, f"no statement allows {action} here{_note(attached)}")
 
 
 def _first_covering(document: tuple[_Rule, ...], suffix: str) -> _Rule | None:
     for rule in document:
-        if rule.covers_resource(suffix):
+        if rule.covers(suffix):
             return rule
     return None
+
+
+def _note(attached: Sequence[Attached]) -> str:
+    """Why an Allow that somebody may be looking for does not count."""
+    notes = [] if attached else ["no policy is attached"]
+    for policy in attached:
+        if policy.is_contested:
+            notes.append(f"policy {policy.name!r} is contested, so its Allow does not count")
+        elif len(policy.documents) != 1:
+            notes.append(f"policy {policy.name!r} has {len(policy.documents)} default versions")
+    return f" ({'; '.join(notes)})" if notes else ""
+
+
+def missing(attached: Sequence[Attached], context: Context, action: str) -> list[str]:
+    """What statements about an action look at, and has no value in this session."""
+    lower = action.lower()
+    wanted: set[str] = set()
+    for document in (document for each in attached for document in each.documents):
+        for statement in document.about(lower):
+            patterns = [resource.suffix for resource in statement.resources]
+            for condition in statement.conditions:
+                wanted.add(condition.key)
+                patterns += (*condition.patterns, *(arn.suffix for arn in condition.arns))
+            wanted |= {
+                token.name for each in patterns for token in each if isinstance(token, Variable)
+            }
+    values = Known(context).doing(lower)
+    return sorted(key for key in wanted if not values.all(key))

@@ -9,52 +9,32 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from isthmus.core.pattern import Matcher, Pattern, Variable, Wildcard, matcher, wildcards
+from isthmus.core import policy_conditions
+from isthmus.core.pattern import Matcher, Pattern, matcher, resolve, wildcards
+from isthmus.core.policy_conditions import Condition
+from isthmus.core.policy_fields import Resource, System, object_of, resource, show, text_of, texts
 from isthmus.errors import InputError
 
 #: AWS's limit for one document; whitespace does not count.
 DOCUMENT_CHARACTERS_MAX = 2048
 #: With whitespace: what the AWS API takes, so that counting is bounded too.
 DOCUMENT_RAW_CHARACTERS_MAX = 404_600
+#: Actions that a policy is remembered to be about; there are as many as there are operations.
+ACTIONS_MAX = 512
 
 VERSION = "2012-10-17"
-OPERATORS = ("StringEquals", "StringNotEquals", "StringLike", "Bool")
-#: Condition keys and variables that are evaluated, beside the thing's attributes.
-KEYS = (
-    "iot:ClientId",
-    "aws:SourceIp",
-    "iot:CertificateId",
-    "iot:Connection.Thing.ThingName",
-    "iot:Connection.Thing.ThingTypeName",
-    "iot:Connection.Thing.IsAttached",
-)
-ATTRIBUTE = "iot:Connection.Thing.Attributes["
-#: Names of keys are compared without case, as IAM does.
-_KEY_BY_LOWER = {key.lower(): key for key in KEYS}
-#: ``${*}`` and the like stand for the character itself.
-_ESCAPES = ("*", "?", "$")
 _ACTION = re.compile(r"\*|[A-Za-z0-9_-]+:[A-Za-z0-9_*?]+")
-_VARIABLE = re.compile(r"\$\{([^}]*)(\}?)")
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """One operator on one key, satisfied by any of its values (StringNotEquals: by none)."""
+class Ours(NamedTuple):
+    """What a statement names in one system."""
 
-    operator: str
-    key: str
-    values: tuple[Pattern, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """One ARN: partition, service, region and account, then the pattern of what follows them."""
-
-    system: tuple[Pattern, Pattern, Pattern, Pattern]
-    suffix: Pattern
+    suffixes: tuple[Pattern, ...]
+    #: Where none of them has a variable: the same for every session.
+    fixed: Matcher | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,27 +48,57 @@ class Statement:
     resources: tuple[Resource, ...]
     is_not_resource: bool
     conditions: tuple[Condition, ...]
+    _ours: dict[System, Ours] = field(default_factory=dict, compare=False)
+
+    def ours(self, system: System) -> Ours:
+        """Those of its resources that are a system's; a process knows of one."""
+        found = self._ours.get(system)
+        if found is None:
+            suffixes = tuple(each.suffix for each in self.resources if each.is_of(system))
+            resolved = [resolve(each, _no_value) for each in suffixes]
+            known = [each for each in resolved if each is not None]
+            fixed = matcher(known) if len(known) == len(suffixes) else None
+            found = self._ours[system] = Ours(suffixes, fixed)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One parsed policy version."""
+    """One parsed policy version; whoever has it attached shares what is found out about it."""
 
     statements: tuple[Statement, ...]
+    _about: dict[str, tuple[Statement, ...]] = field(default_factory=dict, compare=False)
+
+    def about(self, action: str) -> tuple[Statement, ...]:
+        """Those statements that are about an action, which is in lower case."""
+        found = self._about.get(action)
+        if found is None:
+            if len(self._about) >= ACTIONS_MAX:
+                self._about.clear()
+            found = self._about[action] = tuple(
+                each
+                for each in self.statements
+                if each.actions.matches(action) != each.is_not_action
+            )
+        return found
+
+
+def _no_value(_variable: str) -> None:
+    return None
 
 
 def parse(document: str | bytes) -> Policy:
     """Read one policy document; raises InputError that names the field and the value."""
-    root = _object(_json(document), "the policy", ("Version", "Id", "Statement"))
+    root = object_of(_json(document), "the policy", ("Version", "Id", "Statement"))
     if root.get("Version") != VERSION:
-        raise InputError(f"Version is {_show(root.get('Version'))}", hint=f'"{VERSION}"')
+        raise InputError(f"Version is {show(root.get('Version'))}", hint=f'"{VERSION}"')
     if "Id" in root:
-        _text(root["Id"], "Id")
+        text_of(root["Id"], "Id")
     statements = root.get("Statement")
     if isinstance(statements, dict):
         statements = [statements]
     if not isinstance(statements, list) or not statements:
-        raise InputError(f"Statement is {_show(statements)}", hint="one statement or a list")
+        raise InputError(f"Statement is {show(statements)}", hint="one statement or a list")
     return Policy(tuple(_statement(value, index) for index, value in enumerate(statements)))
 
 
@@ -113,7 +123,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in pairs:
         if name in found:
-            raise InputError(f"the policy has {_show(name)} twice in one object")
+            raise InputError(f"the policy has {show(name)} twice in one object")
         found[name] = value
     return found
 
@@ -121,28 +131,27 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _statement(value: Any, index: int) -> Statement:
     where = f"Statement[{index}]"
     allowed = ("Sid", "Effect", "Action", "NotAction", "Resource", "NotResource", "Condition")
-    fields = _object(value, where, allowed)
+    fields = object_of(value, where, allowed)
     effect = fields.get("Effect")
     if effect not in ("Allow", "Deny"):
-        raise InputError(f"{where}.Effect is {_show(effect)}", hint='"Allow" or "Deny"')
+        raise InputError(f"{where}.Effect is {show(effect)}", hint='"Allow" or "Deny"')
     action = _either(fields, where, "Action", "NotAction")
-    resource = _either(fields, where, "Resource", "NotResource")
-    actions = _texts(fields[action], f"{where}.{action}")
+    named = _either(fields, where, "Resource", "NotResource")
+    actions = texts(fields[action], f"{where}.{action}")
     for each in actions:
         if not _ACTION.fullmatch(each):
-            raise InputError(f"{where}.{action} is {_show(each)}", hint='"iot:Publish" or "iot:*"')
-    sid = _text(fields["Sid"], f"{where}.Sid") if "Sid" in fields else ""
+            raise InputError(f"{where}.{action} is {show(each)}", hint='"iot:Publish" or "iot:*"')
+    sid = text_of(fields["Sid"], f"{where}.Sid") if "Sid" in fields else ""
     return Statement(
         label=f"statement {sid!r}" if sid else f"statement {index}",
         is_allow=effect == "Allow",
         actions=matcher([wildcards(each.lower()) for each in actions]),
         is_not_action=action == "NotAction",
         resources=tuple(
-            _resource(each, f"{where}.{resource}")
-            for each in _texts(fields[resource], f"{where}.{resource}")
+            resource(each, f"{where}.{named}") for each in texts(fields[named], f"{where}.{named}")
         ),
-        is_not_resource=resource == "NotResource",
-        conditions=_conditions(fields.get("Condition", {}), f"{where}.Condition"),
+        is_not_resource=named == "NotResource",
+        conditions=policy_conditions.read(fields.get("Condition", {}), f"{where}.Condition"),
     )
 
 
@@ -151,99 +160,3 @@ def _either(fields: Mapping[str, Any], where: str, name: str, negated: str) -> s
         count = "both" if name in fields else "neither"
         raise InputError(f"{where} has {count} of {name} and {negated}", hint="exactly one of them")
     return name if name in fields else negated
-
-
-def _resource(text: str, where: str) -> Resource:
-    if text == "*":
-        anything = (Wildcard.ANY,)
-        return Resource((anything, anything, anything, anything), anything)
-    arn, *system = text.split(":", 5)
-    if arn != "arn" or len(system) != 5 or not system[4] or "$" in "".join(system[:4]):
-        raise InputError(
-            f"{where} is {_show(text)}",
-            hint='"*" or "arn:aws:iot:REGION:ACCOUNT:topic/...", variables only after the account',
-        )
-    partition, service, region, account = (wildcards(each) for each in system[:4])
-    return Resource((partition, service, region, account), _pattern(system[4], where))
-
-
-def _conditions(value: Any, where: str) -> tuple[Condition, ...]:
-    found: list[Condition] = []
-    for operator, keys in _object(value, where, OPERATORS).items():
-        for name, values in _object(keys, f"{where}.{operator}", None).items():
-            place = f"{where}.{operator}.{name}"
-            key = _key(name, place)
-            if operator == "Bool":
-                patterns: list[Pattern] = [(each,) for each in _booleans(values, place)]
-            else:
-                has_wildcards = operator == "StringLike"
-                patterns = [_pattern(v, place, has_wildcards) for v in _texts(values, place)]
-            found.append(Condition(operator, key, tuple(patterns)))
-    return tuple(found)
-
-
-def _booleans(value: Any, where: str) -> list[str]:
-    values = [str(each).lower() for each in (value if isinstance(value, list) else [value])]
-    if not values or not set(values) <= {"true", "false"}:
-        raise InputError(f"{where} is {_show(value)}", hint='"true" or "false"')
-    return values
-
-
-def _key(name: str, where: str) -> str:
-    """The key's own spelling; a key that we do not evaluate is refused."""
-    lower, prefix = name.lower(), ATTRIBUTE.lower()
-    if lower.startswith(prefix) and name.endswith("]") and len(name) > len(prefix) + 1:
-        return f"{ATTRIBUTE}{name[len(prefix) :]}"
-    if lower not in _KEY_BY_LOWER:
-        raise InputError(
-            f"{where}: {_show(name)} is not a key that is evaluated here",
-            hint=f"one of {', '.join(KEYS)}, {ATTRIBUTE}NAME]",
-        )
-    return _KEY_BY_LOWER[lower]
-
-
-def _pattern(text: str, where: str, has_wildcards: bool = True) -> Pattern:
-    tokens: list[str | Wildcard | Variable] = []
-    position = 0
-    for match in _VARIABLE.finditer(text):
-        before = text[position : match.start()]
-        tokens += wildcards(before) if has_wildcards else [before]
-        name, closing = match.groups()
-        if not closing:
-            raise InputError(f"{where} is {_show(text)}: a variable without its closing brace")
-        tokens.append(name if name in _ESCAPES else Variable(_key(name, where)))
-        position = match.end()
-    rest = text[position:]
-    tokens += wildcards(rest) if has_wildcards else [rest]
-    return tuple(tokens)
-
-
-def _object(value: Any, where: str, names: tuple[str, ...] | None) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InputError(f"{where} is {_show(value)}", hint="a JSON object")
-    for name in value:
-        if names is not None and name not in names:
-            raise InputError(
-                f"{where} has {_show(name)}, which is not evaluated here",
-                hint=f"only {', '.join(names)}",
-            )
-    return value
-
-
-def _texts(value: Any, where: str) -> list[str]:
-    values = value if isinstance(value, list) else [value]
-    if not values:
-        raise InputError(f"{where} is an empty list", hint="a string or a list of strings")
-    return [_text(each, where) for each in values]
-
-
-def _text(value: Any, where: str) -> str:
-    # A lone surrogate would pass here and break the log line that names it.
-    if not isinstance(value, str) or any("\ud800" <= each <= "\udfff" for each in value):
-        raise InputError(f"{where} is {_show(value)}", hint="a string")
-    return value
-
-
-def _show(value: Any) -> str:
-    text = "missing or null" if value is None else ascii(value)
-    return text if len(text) <= 100 else f"{text[:97]}..."
