@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from isthmus.core.cursor import Cursor
@@ -21,6 +22,15 @@ async def test_a_peer_that_has_applied_the_revision_confirms() -> None:
         await promises.kept("i", 7, 1, 0.0)
     promises.heard(report("i", 7), 0.0)
     assert await promises.kept("i", 7, 1, 0.0) == Kept(("us",), 1)
+
+
+async def test_as_many_peers_confirm_as_are_wanted() -> None:
+    promises = Promises(lambda: False)
+    promises.heard(report("i", 7), 0.0)
+    with pytest.raises(TimeoutError):
+        await promises.kept("i", 7, 2, 0.0, 2)
+    promises.heard(msgspec.structs.replace(report("i", 7), region="ap"), 0.0)
+    assert await promises.kept("i", 7, 2, 0.0, 2) == Kept(("ap", "us"), 2)
 
 
 async def test_what_a_peer_has_of_another_incarnation_is_something_else() -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from shadow_nodes import NODES, TREES
 
 from isthmus.core.lattice import (
     Fields,
@@ -35,6 +36,7 @@ STAMPS = st.builds(
     Stamp, st.integers(0, 2), st.integers(0, 1), st.sampled_from(["eu", "us"]), st.just("i")
 )
 LEAVES = st.one_of(
+    TREES,
     st.builds(Flag, st.booleans()),
     st.builds(GrowSet, st.frozensets(st.sampled_from("abc"))),
     st.builds(Register, STAMPS, DOTS, JSON),
@@ -106,12 +108,16 @@ def test_a_release_that_does_not_know_a_kind_joins_to_what_one_that_knows_it_can
 GARBAGE = st.one_of(
     JSON,
     st.dictionaries(
-        st.sampled_from(["flag", "grow", "reg", "live", "map", "later"]),
+        st.sampled_from(["flag", "grow", "reg", "live", "map", "shadow", "later"]),
         st.one_of(
             JSON,
             st.just({"entries": [1], "dead": []}),
             st.just({"entries": {"x": 1}, "dead": "no"}),
             st.just([["a", 0, "eu", "i"], "eu.i:1", None]),
+            st.builds(lambda root: {"root": root}, JSON),
+            st.builds(lambda root: {"root": json.loads(canonical(root))}, NODES),
+            st.just({"root": {"cut": [1, 0, "eu", "i", 1], "later": 1}}),
+            st.just({"deletes": {"eu.i": 0}}),
             st.just([[0, 0, "eu", "i"], 7, None]),
             st.lists(st.integers() | st.text(max_size=2), max_size=4),
         ),

@@ -11,6 +11,7 @@ from isthmus.core.lattice import Fields, Flag
 from isthmus.core.log_view import LogView
 from isthmus.core.retained import RETAINED, retain
 from isthmus.core.stamp import StampClock
+from isthmus.core.view import Change
 from isthmus.errors import InputError
 from isthmus.region.log_view import take
 from isthmus.wire.packets import Publish
@@ -58,7 +59,7 @@ def test_garbage_in_the_log_holds_up_nothing() -> None:
         Entry(1, log_subject("thing", "a"), b"\xff{", ""),
         Entry(2, log_subject("thing", "b"), good.encode(), ""),
     ]
-    assert take(view, entries) == set()
+    assert take(view, entries) == [Change(None, good)]
     assert view.get("thing", "b") == good
     assert view.position == 2
 
@@ -67,5 +68,5 @@ def test_an_older_revision_than_a_write_of_our_own_is_passed_over() -> None:
     view = LogView()
     newer = Item("thing", "a", {"eu.a": 2})
     view.apply(newer, 5)
-    view.take(3, "thing", "a", item("thing", "a").encode())
+    assert view.take(3, "thing", "a", item("thing", "a").encode()) is None
     assert view.get("thing", "a") == newer

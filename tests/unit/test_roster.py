@@ -330,8 +330,10 @@ def test_the_roster_forgets_who_went_long_ago():
     for each in (word("gone", has_ended=True), word("there"), word("late", has_ended=True)):
         roster.take(each)
     roster.take(Word("late", 9, "eu", "g", Present("t", 900, "cert"), True))
+    # It was there for long, and went only now.
+    roster.take(Word("stayed", 9, "eu", "g", Present("u", 5, "cert"), True, 900, "CLIENT_ERROR"))
     assert roster.forget(800) == ["gone"]
-    assert {each.client for each in roster} == {"there", "late"}
+    assert {each.client for each in roster} == {"there", "late", "stayed"}
     assert len(roster) == 1
 
 

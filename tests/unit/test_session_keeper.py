@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mqtt_sessions import Rights, sent
@@ -247,6 +248,26 @@ def test_a_clean_session_ends_one_that_lasted_and_says_so():
     assert sessions.read(view.get(SESSION, "car")).is_over(2)
     each.leave("car", "c2", {}, 2)
     assert not started(each, "c3", PERSISTENT).is_present
+
+
+@pytest.mark.parametrize(
+    ("principal", "denied", "goes_on"),
+    [("one", "topicfilter/t", True), ("other", "nothing", True), ("other", "topicfilter/t", False)],
+)
+def test_a_session_goes_on_under_another_principal_that_may_have_its_filters(
+    principal, denied, goes_on
+):
+    view = LogView()
+    each = keeper(view)
+    places = {"eu": Place(), "us": Place()}
+    each.begin("c1", "c1", PERSISTENT, begin(PERSISTENT, Rights(), 60), places, 0, "one")
+    each.change("car", "c1", {"s": Granted(1), "t": Granted(1)})
+    each.leave("car", "c1", places, 1)
+    session = begin(PERSISTENT, Rights(denied), 60)
+    again = each.begin("c2", "c2", PERSISTENT, session, places, 2, principal)
+    assert again.is_present == goes_on
+    assert set(session.subscriptions) == ({"s", "t"} if goes_on else set())
+    assert set(sessions.read(view.get(SESSION, "car")).filters) == set(session.subscriptions)
 
 
 def test_whoever_connects_elsewhere_has_taken_over():

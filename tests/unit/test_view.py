@@ -10,7 +10,7 @@ from isthmus.core import policies, registry
 from isthmus.core.item import Item, Write, join
 from isthmus.core.registry import CertificateStatus
 from isthmus.core.stamp import StampClock
-from isthmus.core.view import AttachedPolicy, View
+from isthmus.core.view import AttachedPolicy, Concerned, View
 
 PRINCIPALS = ("c" * 64, "d" * 64)
 POLICIES = ("p", "q:1")
@@ -128,9 +128,9 @@ def test_whose_rights_changed_is_said_whenever_an_item_is_applied(steps):
     view = View()
     for item in region(steps).log:
         before = {each: rights(view, each) for each in PRINCIPALS}
-        said = view.apply(item)
+        said = view.concerned([view.apply(item)])
         changed = {each for each in PRINCIPALS if rights(view, each) != before[each]}
-        assert changed <= said
+        assert changed <= set(said.principals)
 
 
 @given(STEPS, st.randoms(use_true_random=False))
@@ -141,9 +141,9 @@ def test_that_is_so_in_any_order_of_the_items_too(steps, chance):
     view = View()
     for item in items:
         before = {each: rights(view, each) for each in PRINCIPALS}
-        said = view.apply(item)
+        said = view.concerned([view.apply(item)])
         changed = {each for each in PRINCIPALS if rights(view, each) != before[each]}
-        assert changed <= said
+        assert changed <= set(said.principals)
 
 
 def complete() -> Region:
@@ -181,7 +181,7 @@ def test_names_with_colons_are_told_apart():
     assert view.things(PRINCIPALS[0]) == ("u:v",)
     assert [each.name for each in view.policies(PRINCIPALS[0])] == ["q:1"]
     made.step("version", 0, 1)
-    assert view.apply(made.log[-1]) == {PRINCIPALS[0]}
+    assert view.concerned([view.apply(made.log[-1])]) == Concerned((PRINCIPALS[0],), False)
 
 
 def test_a_version_that_is_not_here_yet_reads_as_nothing_and_not_as_absent():
@@ -219,7 +219,7 @@ def test_tombstones_and_kinds_of_a_later_release_are_in_the_digest():
     tombstone = Write(Item("thing", "gone"), clock, 1).delete().done()
     later = Write(Item("later", "x"), clock, 1).set("a", 1).done()
     view = View()
-    assert view.apply(later) == frozenset()
+    assert view.concerned([view.apply(later)]) == Concerned((), False)
     alone = view.digest
     view.apply(tombstone)
     assert view.digest != alone

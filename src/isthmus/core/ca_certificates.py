@@ -105,6 +105,11 @@ def auto_registers(item: Item) -> bool:
     return not is_blocked and bool(_auto(item) & item.lives)
 
 
+def is_registering(item: Item) -> bool:
+    """Whether devices that it has signed are registered now, when they come."""
+    return is_active(item) and auto_registers(item)
+
+
 def registration_config(item: Item) -> dict[str, Any] | None:
     config = item.register("config")
     return dict(config) if config else None

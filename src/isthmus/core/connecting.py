@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from isthmus.core.dialect import AWS, Dialect
 from isthmus.core.message_properties import clamped, refuse_properties
+from isthmus.core.policy_context import Asked
 from isthmus.core.session import (
     OUTGOING_IN_FLIGHT_MAX,
     RECEIVE_MAX,
@@ -26,6 +27,8 @@ from isthmus.wire.reason_codes import ReasonCode
 #: From accept to CONNECT.
 CONNECT_TIMEOUT_S = 10.0
 CLIENT_ID_MAX_BYTES = 128
+#: MQTT 5 has no longer session.
+EXPIRY_S_MAX = 0xFFFF_FFFF
 #: Topic aliases that a client may use towards us.
 TOPIC_ALIAS_MAX = 8
 #: What a client of MQTT 5 may send us in one packet: the payload and its properties.
@@ -107,6 +110,12 @@ def _refuse_will(will: packets.Will, dialect: Dialect) -> Refusal | None:
     return Refusal(*found) if found else None
 
 
+def asked_by(packet: packets.Connect) -> Asked:
+    """What a CONNECT asks for, as conditions of policies name it."""
+    is_persistent = session_expiry_s(packet, EXPIRY_S_MAX) > 0
+    return Asked(is_persistent, packet.will.topic if packet.will else None)
+
+
 def authorize_connect(packet: packets.Connect, permissions: Permissions) -> Refusal | None:
     """Whether the principal may connect as this client, with this will."""
     allowed, reason = permissions.allows("iot:Connect", f"client/{packet.client_id}")
@@ -142,6 +151,7 @@ def begin(
         session_expiry_s(packet, expiry_max_s),
         expiry_max_s,
         dialect,
+        asked=asked_by(packet),
     )
 
 

@@ -156,13 +156,9 @@ def conflicts(a: Item, b: Item) -> list[Conflict]:
             for path, register in lattice.registers(alive.fields)
             if not tombstone.saw(register.dot)
         ]
-    theirs = dict(lattice.registers(b.fields))
     found = []
-    for path, mine in lattice.registers(a.fields):
-        other = theirs.get(path)
-        if other is None or other.dot == mine.dot or other.value == mine.value:
-            continue
-        if not b.saw(mine.dot) and not a.saw(other.dot):
+    for path, mine, other in lattice.contests(a.fields, b.fields):
+        if mine.dot != other.dot and not b.saw(mine.dot) and not a.saw(other.dot):
             kept = mine.join(other)
             found.append(Conflict(a.kind, a.key, path, kept, other if kept is mine else mine))
     return found

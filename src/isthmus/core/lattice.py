@@ -15,6 +15,8 @@ from typing import Any, Protocol, Self, TypeVar
 
 import msgspec
 
+from isthmus.core import shadow_tree
+from isthmus.core.shadow_tree import Said, ShadowTree
 from isthmus.core.stamp import Stamp
 from isthmus.errors import InputError
 
@@ -191,10 +193,35 @@ def registers(value: Lattice, path: str = "") -> Iterator[tuple[str, Register]]:
             yield from registers(each, f"{path}/{name}")
 
 
+def _register_of(said: Said) -> Register:
+    return Register(said.stamp, said.dot, said.value)
+
+
+def contests(a: Lattice, b: Lattice, path: str = "") -> Iterator[tuple[str, Register, Register]]:
+    """Pairs of registers inside two values, of which one must give way to the other.
+
+    The path is that of what gives way.
+    """
+    if isinstance(a, Register) and isinstance(b, Register):
+        if a.value != b.value:
+            yield path, a, b
+    elif isinstance(a, Fields) and isinstance(b, Fields):
+        for name, each in a.values.items():
+            if name in b.values:
+                yield from contests(each, b.values[name], f"{path}/{name}")
+    elif isinstance(a, ShadowTree) and isinstance(b, ShadowTree):
+        for one, other in a.contests(b, path):
+            loser = min(one, other, key=lambda each: each.mark)
+            yield loser.path, _register_of(one), _register_of(other)
+
+
 def stamps(value: Lattice) -> Iterator[Stamp]:
-    """Every stamp of a register or of a latest value inside a value."""
+    """Of every register, latest value and shadow inside a value, its stamp or its newest one."""
     if isinstance(value, Register | Latest):
         yield value.stamp
+    elif isinstance(value, ShadowTree):
+        # Every write says something of the root.
+        yield Stamp(*value.root.newest[:4])
     elif isinstance(value, Fields):
         for each in value.values.values():
             yield from stamps(each)
@@ -256,6 +283,7 @@ _DECODERS: dict[str, Callable[[Any], Lattice]] = {
     "reg": _register,
     "last": _latest,
     "live": _live,
+    "shadow": shadow_tree.read,
     "map": lambda raw: Fields({name: decode(each) for name, each in _is(dict, raw).items()}),
 }
 

@@ -1,4 +1,4 @@
-"""Names under which items stand in a list that is ordered by when they were created."""
+"""Names under which items stand in a list that is ordered by a time, mostly of their creation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,12 @@ _DIGITS = 15
 
 def by_creation(item: Item) -> str:
     """Sorts by creation, and by key within one millisecond."""
-    return f"{lives.created_ms(item):0{_DIGITS}d} {item.key}"
+    return f"{at(lives.created_ms(item))} {item.key}"
+
+
+def at(ms: int) -> str:
+    """How such a name begins; it sorts before all names of its millisecond."""
+    return f"{ms:0{_DIGITS}d}"
 
 
 def key_of(name: str) -> str:

@@ -32,10 +32,14 @@ def first(item: Item) -> Life | None:
 
 
 def resource_id(item: Item) -> str:
-    """An id of the form that AWS gives: the same in every region, another one for each life."""
+    """What AWS's clients know an item by: the same in every region, another one for each life."""
     life = first(item)
-    named = "\0".join((item.kind, item.key, life.dot if life else ""))
-    text = hashlib.sha256(named.encode()).hexdigest()
+    return id_of(item.kind, item.key, life.dot if life else "")
+
+
+def id_of(*named: str) -> str:
+    """An id of the form that AWS gives, the same wherever the same is named."""
+    text = hashlib.sha256("\0".join(named).encode()).hexdigest()
     return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:32]))
 
 

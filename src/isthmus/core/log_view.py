@@ -9,7 +9,7 @@ from isthmus.core.carried import CARRIED
 from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
 from isthmus.core.table import Table
-from isthmus.core.view import View
+from isthmus.core.view import Change, View
 from isthmus.errors import InputError
 
 
@@ -29,9 +29,13 @@ class LogView:
         """Everything in the log up to here is applied."""
         return self._table.position
 
-    def watch(self, kind: str, changed: Callable[[Item], None]) -> None:
-        """Have ``changed`` called with every item of a kind, and with every new version of one."""
+    def hear(self, kind: str, changed: Callable[[Item], None]) -> None:
+        """Have ``changed`` called with every new version of an item of a kind."""
         self._watchers[kind] = changed
+
+    def watch(self, kind: str, changed: Callable[[Item], None]) -> None:
+        """The same, and first with every item of the kind that is known."""
+        self.hear(kind, changed)
         for item in self.view.of_kind(kind):
             changed(item)
 
@@ -44,38 +48,38 @@ class LogView:
         row = self._table.get(kind, key)
         return row.revision if row else 0
 
-    def take(self, sequence: int, kind: str, key: str, payload: bytes) -> frozenset[str]:
-        """Take the log's next entry; return the principals whose rights may change.
+    def take(self, sequence: int, kind: str, key: str, payload: bytes) -> Change | None:
+        """Take the log's next entry; return what it has changed, None where that was known.
 
         Raises InputError where it is not the item that its place says. The position has moved on
         nevertheless: it would be the same for everybody, and nobody must wait for it.
         """
         self._table.position = sequence
         if sequence <= self.revision(kind, key):
-            return frozenset()
+            return None
         item = items.decode(payload)
         if (item.kind, item.key) != (kind, key):
             raise InputError(f"it is {item.kind} {item.key[:80]!r}")
         if kind in CARRIED:
             # A batch may have brought a newer version than the log has come to.
             item = items.join(self.get(kind, key), item)
-        return self.apply(item, sequence)
+        return self._apply(item, sequence)
 
     def join(self, item: Item) -> None:
         """Take in what a batch carries, before the log has it."""
         self._apply(items.join(self.get(item.kind, item.key), item), None)
 
-    def apply(self, item: Item, revision: int) -> frozenset[str]:
+    def apply(self, item: Item, revision: int) -> None:
         """Take one newer version in."""
-        return self._apply(item, revision)
+        self._apply(item, revision)
 
     def save(self) -> None:
         """What was applied may be kept for the next start."""
         self._table.save()
 
-    def _apply(self, item: Item, revision: int | None) -> frozenset[str]:
-        principals = self.view.apply(item, revision)
+    def _apply(self, item: Item, revision: int | None) -> Change:
+        change = self.view.apply(item, revision)
         watcher = self._watchers.get(item.kind)
         if watcher is not None:
             watcher(item)
-        return principals
+        return change

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from isthmus.core.item import Item
-from isthmus.core.lattice import Fields, Live
+from isthmus.core.lattice import Dot, Fields, Live
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
 from isthmus.core.table import Path
@@ -52,7 +52,7 @@ def changed(
     for group in new:
         entry = [sorted(thing.lives), sorted(group.lives)]
         held[group.key] = _live(held.get(group.key)).kill().add(write.dot, entry)
-    return write.put(_GROUPS, Fields(held)).done(tightens=not new)
+    return write.put(_GROUPS, Fields(held)).touch().done(tightens=not new)
 
 
 def left(item: Item, writer: Writer, thing: Item) -> Item:
@@ -74,6 +74,15 @@ def groups(item: Item, thing: Item) -> list[Reference]:
 def names(item: Item) -> Iterable[str]:
     """Every group that a thing may be in, whichever lives are meant."""
     return _entries(item)
+
+
+def ends(item: Item) -> dict[str, tuple[frozenset[Dot], frozenset[Dot]]]:
+    """Of each group, the lives of the thing and those of the group that its entries name."""
+    found = {}
+    for name, entries in _entries(item).items():
+        of, groups = zip(*entries, strict=True)
+        found[name] = (frozenset[Dot]().union(*of), frozenset[Dot]().union(*groups))
+    return found
 
 
 def _held(item: Item) -> Fields:

@@ -1,5 +1,7 @@
 """Policies and their versions: how they are written, and what holds where regions wrote at once.
 
+Provisioning templates have versions in the same way, and are written by the same functions.
+
 A version's document is an item of its own, which is never changed. The policy's item says which
 versions there are, under which numbers, and which of them are the default:
 
@@ -61,7 +63,7 @@ def put(item: Item, writer: Writer, key: str, tags: Mapping[str, str] | None = N
     """Create a policy or change its default, in place of the defaults that are known here."""
     changes = _Changes(item, writer)
     changes.list(key)
-    changes.write.kill("defaults").add("defaults", key)
+    changes.choose(key)
     register_map.put(changes.write, item, "tags", tags or {})
     return changes.done()
 
@@ -126,6 +128,10 @@ class _Changes:
         else:
             self._enter(key, self._last + 1, self.write.stamp.ms, self._lives)
 
+    def choose(self, key: str) -> None:
+        """Make a version the default: of the lives that go on, and no other."""
+        self.write.kill("defaults").add("defaults", {"key": key, "lives": sorted(self._lives)})
+
     def remove(self, key: str) -> None:
         self._after[key] = self._before.get(key, Live()).kill()
 
@@ -170,7 +176,8 @@ def _in_this_life(item: Item) -> dict[str, tuple[int, int]]:
 
 def _defaults(item: Item) -> frozenset[str]:
     defaults = item.fields.get("defaults")
-    return frozenset(defaults.entries.values() if isinstance(defaults, Live) else ())
+    chosen = defaults.entries.values() if isinstance(defaults, Live) else ()
+    return frozenset(each["key"] for each in chosen if not item.lives.isdisjoint(each["lives"]))
 
 
 def last_number(item: Item) -> int:
@@ -199,11 +206,6 @@ def versions(item: Item) -> list[Version]:
         Version(number, key, listed[key][1], key in defaults)
         for number, key in sorted(numbers.items())
     ]
-
-
-def version(item: Item, number: int) -> Version | None:
-    """The version that is shown under a number."""
-    return next((each for each in versions(item) if each.number == number), None)
 
 
 def default_versions(item: Item) -> list[str]:

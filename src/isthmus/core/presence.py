@@ -33,6 +33,7 @@ REMEMBERED_MS = 3_600_000
 class DisconnectReason(StrEnum):
     """As AWS IoT names them (developer guide, "Lifecycle events")."""
 
+    API_INITIATED_DISCONNECT = "API_INITIATED_DISCONNECT"
     AUTH_ERROR = "AUTH_ERROR"
     CLIENT_INITIATED_DISCONNECT = "CLIENT_INITIATED_DISCONNECT"
     CLIENT_ERROR = "CLIENT_ERROR"
@@ -53,6 +54,7 @@ _REASONS = {
     ReasonCode.SERVER_SHUTTING_DOWN: DisconnectReason.SERVER_INITIATED_DISCONNECT,
     ReasonCode.USE_ANOTHER_SERVER: DisconnectReason.SERVER_INITIATED_DISCONNECT,
     ReasonCode.QUOTA_EXCEEDED: DisconnectReason.THROTTLED,
+    ReasonCode.ADMINISTRATIVE_ACTION: DisconnectReason.API_INITIATED_DISCONNECT,
 }
 
 
@@ -72,6 +74,16 @@ class Present(msgspec.Struct, frozen=True, array_like=True, gc=False):
     #: The certificate, or the access key.
     principal: str
     address: str = ""
+    port: int = 0
+    #: Where it has connected to.
+    target: str = ""
+    target_port: int = 0
+    #: As the client asked; None in words of a release that did not say.
+    keep_alive_s: int | None = None
+    #: How long its session outlives it; 0 ends it with the connection.
+    session_expiry_s: int | None = None
+    #: Which thing the certificate is attached to exclusively, then.
+    thing: str = ""
 
 
 class Came(msgspec.Struct, frozen=True, array_like=True, tag="came", gc=False):
@@ -209,11 +221,11 @@ class Roster:
         return True
 
     def forget(self, before_ms: int) -> list[str]:
-        """Forget who connected, and went, before that; returns whom."""
+        """Forget who went before that; returns whom."""
         gone = [
             word.client
             for word in self._words.values()
-            if word.has_ended and word.present.at_ms < before_ms
+            if word.has_ended and max(word.present.at_ms, word.ended_ms) < before_ms
         ]
         for client in gone:
             del self._words[client]

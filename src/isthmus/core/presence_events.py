@@ -6,6 +6,8 @@ which nobody but the region publishes: whoever may subscribe to them, and receiv
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from isthmus.core.batch import Message
@@ -24,7 +26,7 @@ def message(said: Said) -> Message | None:
     word, reason = said.word, said.reason
     kind = "connected" if reason is None else "disconnected"
     topic = f"{_PREFIX}/{kind}/{word.client}"
-    if "+" in word.client or "#" in word.client:
+    if not _has_topic(word.client):
         return None
     event: dict[str, object] = {
         "clientId": word.client,
@@ -32,6 +34,7 @@ def message(said: Said) -> Message | None:
         "eventType": kind,
         "sessionIdentifier": word.present.session,
         "principalIdentifier": word.present.principal,
+        **named(word.present.thing),
     }
     if reason is None:
         event["ipAddress"] = word.present.address
@@ -44,3 +47,42 @@ def message(said: Said) -> Message | None:
     # What is stored again after a failure says the same.
     identity = f"{word.present.session}:{word.version}:{kind}"
     return Message(0, topic, payload, 1, False, said.at_ms, identity)
+
+
+class Denied(NamedTuple):
+    """A CONNECT that policies deny, by itself or for its will's topic."""
+
+    client: str
+    principal: str
+    address: str
+    at_ms: int
+    #: Random; the connection that there is not would have had it.
+    session: str
+    #: Which thing the certificate is attached to exclusively.
+    thing: str = ""
+
+
+def connect_failed(denied: Denied) -> tuple[str, bytes] | None:
+    """Topic and payload of the event of a denied CONNECT; None for a client without a topic."""
+    if not _has_topic(denied.client):
+        return None
+    event = {
+        "clientId": denied.client,
+        "timestamp": denied.at_ms,
+        "eventType": "connect_failed",
+        "connectFailureReason": "AUTHORIZATION_FAILED",
+        "principalIdentifier": denied.principal,
+        **named(denied.thing),
+        "sessionIdentifier": denied.session,
+        "ipAddress": denied.address,
+    }
+    return f"{_PREFIX}/connect_failed/{denied.client}", msgspec.json.encode(event)
+
+
+def named(thing: str) -> dict[str, str]:
+    """What an event says of the thing whose certificate, and nobody else's, it is about."""
+    return {"thingName": thing} if thing else {}
+
+
+def _has_topic(client: str) -> bool:
+    return "+" not in client and "#" not in client

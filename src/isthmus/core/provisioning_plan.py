@@ -24,8 +24,8 @@ from isthmus.core.provisioning import (
     check_policy,
     status_of,
 )
-from isthmus.core.registry import CertificateStatus
-from isthmus.core.template_values import Scope, Text
+from isthmus.core.registry import CERTIFICATE, POLICY, THING, CertificateStatus
+from isthmus.core.template_values import PolicyScope, Scope, Text
 from isthmus.errors import InputError
 
 
@@ -89,8 +89,21 @@ def render(template: Template, parameters: Mapping[str, str]) -> Plan:
     return Plan(
         None if template.thing is None else _thing_plan(template.thing, scope),
         None if template.certificate is None else _certificate_plan(template.certificate, scope),
-        tuple(_policy_plan(each, scope) for each in template.policies),
+        tuple(_policy_plan(each, scope, parameters) for each in template.policies),
         _rendered(template.configuration, scope),
+    )
+
+
+def attaching(certificate: str, thing: str, policy: str) -> Plan:
+    """The plan for a certificate that is registered: activated, with a thing and a policy.
+
+    Each may be empty, for none; the thing is made where it is not there.
+    """
+    return Plan(
+        ThingPlan(THING, thing, None, None, None, None, {}) if thing else None,
+        CertificatePlan(CERTIFICATE, Source.ID, certificate, None, CertificateStatus.ACTIVE, None),
+        (PolicyPlan(POLICY, policy, None),) if policy else (),
+        {},
     )
 
 
@@ -125,15 +138,21 @@ def _text(value: Text | None, scope: Scope) -> str | None:
     return None if value is None else value.text(scope)
 
 
-def _policy_plan(policy: PolicyTemplate, scope: Scope) -> PolicyPlan:
+def _policy_plan(policy: PolicyTemplate, scope: Scope, parameters: Mapping[str, str]) -> PolicyPlan:
     if policy.name is not None:
         return PolicyPlan(policy.logical_id, policy.name.text(scope), None)
-    rendered = _rendered(policy.document, scope)
+    rendered = _rendered(policy.document, PolicyScope(scope, parameters))
     document = rendered if isinstance(rendered, str) else canonical(rendered).decode()
     check_policy(document, f"{policy.path}.PolicyDocument")
-    # AWS names it by a hash too: the same document is the same policy for every device.
-    name = hashlib.sha256(document.encode()).hexdigest()
-    return PolicyPlan(policy.logical_id, name, document)
+    return policy_of(policy.logical_id, document)
+
+
+def policy_of(logical_id: str, document: str) -> PolicyPlan:
+    """A policy without a name of its own.
+
+    AWS names it by a hash too: the same document is the same policy for every device.
+    """
+    return PolicyPlan(logical_id, hashlib.sha256(document.encode()).hexdigest(), document)
 
 
 def _rendered(value: Any, scope: Scope) -> Any:

@@ -68,7 +68,7 @@ def put_thing(item: Item, writer: Writer, attributes: Mapping[str, str]) -> Item
 
 def delete(item: Item, writer: Writer) -> Item:
     """End the item's life."""
-    return writer.write(item).delete().done(tightens=True)
+    return writer.write(item).delete().touch().done(tightens=True)
 
 
 def attributes(item: Item) -> dict[str, str]:

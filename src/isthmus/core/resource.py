@@ -25,10 +25,12 @@ def put(
     registers: Mapping[str, Any],
     maps: Mapping[str, Mapping[str, str]],
     refers_to: Iterable[Item] = (),
+    begins: Mapping[str, str] | None = None,
 ) -> Item:
     """Create a resource, or have it be so: these registers, and in each map exactly these names.
 
-    What is not given stays. The same item where all is so already.
+    What is not given stays. The same item where all is so already. ``begins`` is what only a life
+    that begins here says, each in a field of entries, under that life's dot.
     """
     values = {name: value for name, value in registers.items() if item.register(name) != value}
     changes = {
@@ -37,7 +39,11 @@ def put(
     }
     if item.lives and not values and not any(changes.values()):
         return item
-    return fill(writer.write(item, *refers_to).create(), item, values, changes).done()
+    write = writer.write(item, *refers_to).create()
+    if not item.lives:
+        for name, entry in (begins or {}).items():
+            write.kill(name).add(name, entry)
+    return fill(write, item, values, changes).done()
 
 
 def fill(

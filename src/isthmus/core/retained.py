@@ -8,11 +8,14 @@ none (section 3.3.1.3 of the standard of MQTT 5).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import msgspec
 
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Latest
 from isthmus.core.stamp import StampClock
+from isthmus.core.table import Path
 from isthmus.wire.packets import Publish
 from isthmus.wire.properties import PublishProperties
 
@@ -41,6 +44,13 @@ def retain(present: Item, clock: StampClock, publish: Publish, at_ms: int) -> It
     )
     value = msgspec.to_builtins(kept) if publish.payload else None
     return Item(RETAINED, publish.topic, {}, Fields({"message": Latest(stamp, value)}))
+
+
+def listed(item: Item) -> Iterator[tuple[Path, str]]:
+    """Where a topic that retains something is listed, by its name."""
+    found = item.fields.get("message")
+    if isinstance(found, Latest) and found.value is not None:
+        yield (RETAINED,), item.key
 
 
 def retained(item: Item | None) -> Retained | None:

@@ -19,14 +19,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from isthmus.core.commanding import Commanded, Has
+from isthmus.core.device_topics import question
 from isthmus.core.dialect import AWS, Dialect
 from isthmus.core.message_properties import clamped, has_expired, refuse_properties, remaining
 from isthmus.core.place import Owed
+from isthmus.core.policy_context import Asked
 from isthmus.wire import packets
 from isthmus.wire.mqtt import CODECS, Codec
 from isthmus.wire.properties import size_of
 from isthmus.wire.reason_codes import ReasonCode
-from isthmus.wire.topics import is_shared, shared_filter
+from isthmus.wire.topics import TOPIC_BYTES_MAX, is_shared, matches, shared_filter
 
 PAYLOAD_MAX_BYTES = 128 * 1024
 #: QoS 1 messages of a client that it may have sent without an answer: MQTT 5's Receive Maximum.
@@ -68,6 +71,16 @@ class Store(NamedTuple):
     ticket: Ticket | None
 
 
+class Ask(NamedTuple):
+    """Ask the region what this publish asks (``core.device_topics``), and give what it answers.
+
+    That is in the place of storing it; ``stored`` with its ticket is said behind the answers.
+    """
+
+    publish: packets.Publish
+    ticket: Ticket | None
+
+
 class Join(NamedTuple):
     """Deliver messages for this filter from now on."""
 
@@ -103,7 +116,7 @@ class Close(NamedTuple):
     code: ReasonCode
 
 
-Action = Send | Store | Join | Leave | Recall | Remember | Close
+Action = Send | Store | Ask | Join | Leave | Recall | Remember | Has | Close
 
 
 @dataclass(slots=True, eq=False)
@@ -121,12 +134,16 @@ class _Refused(NamedTuple):
     reason: str
 
 
+#: In the place of a refusal: a publish is a request. So messages are not looked at for it.
+_IS_REQUEST = _Refused(ReasonCode.SUCCESS, "")
+
+
 class _Waiting(NamedTuple):
     """A message that waits for the client's acknowledgements, and when it was published."""
 
     message: packets.Publish
     at_ms: int
-    owed: Owed | None
+    owed: Owed | Commanded | None
 
     @property
     def size(self) -> int:
@@ -153,12 +170,14 @@ class Session:
     subscriptions: dict[str, Granted] = field(default_factory=dict)
     _owed: deque[Ticket] = field(default_factory=deque)
     #: By packet id: where each stands in the bus, or None where that is nobody's business.
-    _in_flight: dict[int, Owed | None] = field(default_factory=dict)
+    _in_flight: dict[int, Owed | Commanded | None] = field(default_factory=dict)
     _waiting: deque[_Waiting] = field(default_factory=deque)
     _waiting_bytes: int = 0
     _next_id: int = 0
     #: QoS 1 messages sent and acknowledged: changes when what the client has does.
     moves: int = 0
+    #: What its CONNECT asked for.
+    asked: Asked | None = None
     #: Topics to which it has published and may, and the rights by which that was found.
     published_to: set[str] = field(default_factory=set)
     _asked_of: Permissions | None = None
@@ -218,19 +237,22 @@ class Session:
 
     def _publish(self, packet: packets.Publish) -> list[Action]:
         refused = self._refuse_publish(packet)
+        action: type[Store | Ask] = Store
         if refused:
-            return self.end(*refused)
+            if refused is not _IS_REQUEST:
+                return self.end(*refused)
+            action = Ask
         if packet.properties is not None:
             packet = packet._replace(properties=clamped(packet.properties))
         if not packet.qos:
-            return [Store(packet, None)]
+            return [action(packet, None)]
         if len(self._owed) >= RECEIVE_MAX and self.level == packets.LEVEL_5:
             # Section 3.3.4. MQTT 3.1.1 knows no such limit; its clients are not read from.
             reason = f"more than {RECEIVE_MAX} publishes without an answer"
             return self.end(ReasonCode.RECEIVE_MAXIMUM_EXCEEDED, reason)
         ticket = Ticket(packet.packet_id)
         self._owed.append(ticket)
-        return [Store(packet, ticket)]
+        return [action(packet, ticket)]
 
     def _refuse_publish(self, packet: packets.Publish) -> _Refused | None:
         if packet.qos > 1:
@@ -252,12 +274,15 @@ class Session:
         if not self.dialect.takes_topic(packet.topic):
             reason = "the topic is too long or too deep"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
-        if self.dialect.is_reserved(packet.topic):
+        is_request = packet.topic[0] == "$" and question(packet.topic) is not None
+        if not is_request and self.dialect.is_reserved(packet.topic):
             reason = f"{packet.topic[:80]!r} is reserved"
             return _Refused(ReasonCode.TOPIC_NAME_INVALID, reason)
         allowed, reason = may_publish(self.permissions, packet.topic, retain=packet.retain)
         if not allowed:
             return _Refused(ReasonCode.NOT_AUTHORIZED, reason)
+        if is_request:
+            return _IS_REQUEST
         if len(self.published_to) < TOPICS_REMEMBERED_MAX:
             self.published_to.add(packet.topic)
         return None
@@ -352,7 +377,7 @@ class Session:
         message: packets.Publish,
         at_ms: int = 0,
         now_ms: int = 0,
-        owed: Owed | None = None,
+        owed: Owed | Commanded | None = None,
     ) -> list[Action]:
         """A message for one of the client's subscriptions, at the lesser of both QoS.
 
@@ -366,6 +391,24 @@ class Session:
             return self._queue(_Waiting(message, at_ms, owed))
         return self._send(message, at_ms, now_ms, owed)
 
+    def answer(self, topic: str, payload: bytes) -> list[Action]:
+        """The answer to what this connection has asked, if it subscribes to it and may have it."""
+        granted = self.granted(topic)
+        # Behind the name of its question it may be longer than a topic can be.
+        if granted is None or len(topic.encode()) > TOPIC_BYTES_MAX:
+            return []
+        return self.deliver(packets.Publish(topic, payload, granted.qos))
+
+    def granted(self, topic: str) -> Granted | None:
+        """How the client subscribes to a topic, at the highest QoS of its filters."""
+        dialect = self.dialect.name
+        subscribed = (
+            granted
+            for topic_filter, granted in self.subscriptions.items()
+            if matches(topic_filter, topic, dialect=dialect)
+        )
+        return max(subscribed, default=None)
+
     @property
     def may_send(self) -> bool:
         """Whether a QoS 1 message would be sent at once."""
@@ -378,8 +421,12 @@ class Session:
 
     def unacknowledged(self) -> tuple[Owed, ...]:
         """What the client may not have, in the order in which it is to be sent again."""
-        sent = [owed._replace(packet_id=number) for number, owed in self._in_flight.items() if owed]
-        return (*sent, *(each.owed for each in self._waiting if each.owed is not None))
+        sent = [
+            owed._replace(packet_id=number)
+            for number, owed in self._in_flight.items()
+            if isinstance(owed, Owed)
+        ]
+        return (*sent, *(each.owed for each in self._waiting if isinstance(each.owed, Owed)))
 
     def _queue(self, waiting: _Waiting) -> list[Action]:
         self._waiting_bytes += waiting.size
@@ -396,7 +443,7 @@ class Session:
         return [Send(data)]
 
     def _send(
-        self, message: packets.Publish, at_ms: int, now_ms: int, owed: Owed | None
+        self, message: packets.Publish, at_ms: int, now_ms: int, owed: Owed | Commanded | None
     ) -> list[Action]:
         properties = remaining(message.properties, (now_ms - at_ms) // 1000)
         if has_expired(properties):
@@ -430,13 +477,15 @@ class Session:
     def _acknowledged(self, packet_id: int, now_ms: int) -> list[Action]:
         if packet_id not in self._in_flight:
             return []
-        del self._in_flight[packet_id]
+        acknowledged = self._in_flight.pop(packet_id)
         self.moves += 1
         actions: list[Action] = []
         while self._waiting and not actions:
             waiting = self._waiting.popleft()
             self._waiting_bytes -= waiting.size
             actions = self._send(waiting.message, waiting.at_ms, now_ms, waiting.owed)
+        if type(acknowledged) is Commanded:
+            return [Has(acknowledged.execution), *actions]
         return actions
 
 

@@ -6,7 +6,7 @@ the shell says when that is safe. ``C`` is a connection, which nobody here looks
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
@@ -101,6 +101,7 @@ class SessionKeeper(Generic[C]):
         """Begin or continue a session; ``name`` is the connection's, ``places`` where all are now.
 
         A session that goes on has its subscriptions again, and what it missed is to be given to it.
+        To another principal it does so only if that one may subscribe to all of them.
         """
         client = session.client_id
         state = sessions.read(self._view.view.get(SESSION, client))
@@ -108,7 +109,12 @@ class SessionKeeper(Generic[C]):
         if is_over and not session.expiry_s and session.will is None:
             return Beginning()
         goes_on = not is_over and not connect.clean_session
-        is_present = goes_on and state.owner is not None and state.owner.level == connect.level
+        is_present = (
+            goes_on
+            and state.owner is not None
+            and state.owner.level == connect.level
+            and (state.owner.principal == principal or _may_have(session, state.filters))
+        )
         owed: tuple[Owed, ...] = ()
         if is_present:
             gateway = state.owner.gateway if state.owner else ""
@@ -276,3 +282,9 @@ class SessionKeeper(Generic[C]):
         # Who connects again a moment later must find what was said last.
         self._view.join(item)
         return item
+
+
+def _may_have(session: Session, topic_filters: Iterable[str]) -> bool:
+    """Whether a client may subscribe to all of these."""
+    allows = session.permissions.allows
+    return all(allows("iot:Subscribe", f"topicfilter/{each}")[0] for each in topic_filters)

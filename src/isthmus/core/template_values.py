@@ -21,13 +21,17 @@ Table = Mapping[str, Mapping[str, Mapping[str, str]]]
 #: parameters must not make more. A certificate and its CA have less than a tenth.
 MADE_MAX = 256 * 1024
 #: What AWS fills in for the certificate that a device shows; a template need not declare them.
+CERTIFICATE_PARAMETER = "AWS::IoT::Certificate::"
 CERTIFICATE_PARAMETERS = frozenset(
-    f"AWS::IoT::Certificate::{name}"
+    f"{CERTIFICATE_PARAMETER}{name}"
     for name in (
         *("Country", "Organization", "OrganizationalUnit", "DistinguishedNameQualifier"),
         *("StateName", "CommonName", "SerialNumber", "Id"),
     )
 )
+#: What is more than text in a policy: wildcards there and in topic filters, what makes a variable,
+#: and what ends a text of JSON.
+_NOT_PLAIN = frozenset('*?+#${}"\\')
 _SHOWN_MAX = 80
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
 
@@ -56,6 +60,27 @@ class Scope:
         if self._left < 0:
             raise InputError(f"{path}: the template makes more than {MADE_MAX} characters of this")
         return text
+
+
+class PolicyScope(Scope):
+    """What the expressions of a policy see: what is given for a device is nothing but text there.
+
+    Or a device would say what it may do. Defaults are the template's own word, as its maps are.
+    """
+
+    def __init__(self, scope: Scope, given: Mapping[str, str]) -> None:
+        self._scope = scope
+        self._given = given
+        self.mappings = scope.mappings
+
+    def parameter(self, name: str, path: str) -> str:
+        if found := _NOT_PLAIN.intersection(self._given.get(name, "")):
+            what = f"the parameter {show(name)} has {min(found)!r}"
+            raise InputError(f"{path}: {what}, which is more than text in a policy")
+        return self._scope.parameter(name, path)
+
+    def made(self, text: str, path: str) -> str:
+        return self._scope.made(text, path)
 
 
 @runtime_checkable

@@ -71,7 +71,7 @@ def check(attributes: Mapping[str, str]) -> None:
 
 
 def delete(item: Item, writer: Writer) -> Item:
-    return writer.write(item).kill(_PARENTS).delete().done(tightens=True)
+    return writer.write(item).kill(_PARENTS).delete().touch().done(tightens=True)
 
 
 def attributes(item: Item) -> dict[str, str]:

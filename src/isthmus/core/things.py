@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from isthmus.core import lives, registry, resource
 from isthmus.core.item import Item
+from isthmus.core.lattice import Live
 from isthmus.core.lives import Reference
 from isthmus.core.registry import Writer
 from isthmus.core.resource import ATTRIBUTES
@@ -19,6 +20,8 @@ from isthmus.errors import InputError
 THING = registry.THING
 #: Registers that refer to another item.
 TYPE, BILLING_GROUP = "type", "billing_group"
+#: By life, the certificate that a provisioning template began it for.
+BEGUN = "begun"
 #: AWS's. So many of the longest have less than the 47 kilobytes that AWS allows besides.
 ATTRIBUTES_MAX = 50
 ATTRIBUTES_WITHOUT_TYPE_MAX = 3
@@ -37,11 +40,13 @@ def put(
     writer: Writer,
     attributes: Mapping[str, str] | None = None,
     refers_to: Mapping[str, Item | None] | None = None,
+    begun_for: str = "",
 ) -> Item:
     """Create a thing, or have it be so: exactly these attributes, these references, None for none.
 
     What is not given stays. The same item where all is so already. Raises InputError where there
-    would be more attributes than may be; what was stored some other way may shrink.
+    would be more attributes than may be; what was stored some other way may shrink. ``begun_for``
+    is the id of the certificate that one that is new is for.
     """
     references = {
         field: lives.refer(target) if target else None
@@ -51,7 +56,9 @@ def put(
     if attributes is not None or TYPE in references:
         _check(item, attributes, has_type=bool(references.get(TYPE, item.register(TYPE))))
     maps = {} if attributes is None else {ATTRIBUTES: attributes}
-    return resource.put(item, writer, references, maps, filter(None, (refers_to or {}).values()))
+    targets = filter(None, (refers_to or {}).values())
+    begins = {BEGUN: begun_for} if begun_for else {}
+    return resource.put(item, writer, references, maps, targets, begins)
 
 
 def _is_so(held: Reference | None, target: Item | None) -> bool:
@@ -71,6 +78,16 @@ def _check(item: Item, attributes: Mapping[str, str] | None, *, has_type: bool) 
 def reference(item: Item, field: str) -> Reference | None:
     """What a thing says of its type or billing group, be it void or not."""
     return lives.read(item.register(field))
+
+
+def begun_for(item: Item) -> frozenset[str]:
+    """The certificates that templates have begun a thing for, in the lives that it has.
+
+    One at most, but where regions began it at once: then each of these certificates is one.
+    """
+    held = item.fields.get(BEGUN)
+    entries = held.entries if isinstance(held, Live) else {}
+    return frozenset(entries[life] for life in item.lives & entries.keys())
 
 
 def listed(item: Item) -> Iterator[tuple[Path, str]]:
