@@ -6,6 +6,7 @@
       MalformedPacket      bytes on the wire that are not MQTT
       StaleRevision        compare-and-set lost: somebody wrote the item in between
       ServiceError         a request of an AWS client is refused (aws/service_error.py has it)
+      ShadowRefused        a request to a shadow is refused (core/shadow_request.py has it)
       Unavailable          a part we need does not answer (yet)
         StreamRewound      a stream ends before the position that was reached in it
       BrokenInvariant      a promise of ours does not hold: a bug, never the user's fault

@@ -12,7 +12,7 @@ from tls_clients import HOSTNAME, Authority, Client
 
 from isthmus.adapters.pki import validity
 from isthmus.gateway import tls
-from isthmus.gateway.tls import HTTP, MQTT, TlsStream, https_context, mqtt_context
+from isthmus.gateway.tls import DEVICE_HTTP, HTTP, MQTT, TlsStream, https_context, mqtt_context
 
 VERSIONS = pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 
@@ -38,6 +38,7 @@ def test_plaintext_goes_both_ways_and_the_client_is_known_by_its_certificate(
     assert client.says(b"up") == b"up"
     assert client.hears(stream.wrap(b"down")) == b"down"
     assert stream.principal == authority.device.certificate_id
+    assert stream.certificate() in authority.device.certificate.read_text()
     assert stream.ended is None
 
 
@@ -58,6 +59,7 @@ def test_whoever_shows_no_certificate_is_told_so(authority: Authority, stream_of
     with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
         client.hears()
     assert (stream.principal, stream.wrap(b"x"), stream.close()) == ("", b"", b"")
+    assert stream.certificate() == ""
 
 
 def test_what_was_said_before_the_stream_broke_is_kept(authority: Authority, stream_of) -> None:
@@ -115,9 +117,12 @@ def https_stream_of(authority: Authority):
         (("h2", "http/1.1"), HTTP),
         (("x-amzn-mqtt-ca",), MQTT),
         (("http/1.1", "x-amzn-mqtt-ca"), MQTT),
+        (("x-amzn-http-ca",), DEVICE_HTTP),
+        (("http/1.1", "x-amzn-http-ca"), DEVICE_HTTP),
+        (("x-amzn-http-ca", "x-amzn-mqtt-ca"), MQTT),
     ],
 )
-def test_a_client_chooses_among_mqtt_and_http_and_only_mqtt_needs_a_certificate(
+def test_a_client_chooses_among_mqtt_and_http_and_what_devices_speak_needs_a_certificate(
     authority: Authority,
     https_stream_of,
     version: ssl.TLSVersion,
@@ -129,7 +134,7 @@ def test_a_client_chooses_among_mqtt_and_http_and_only_mqtt_needs_a_certificate(
     context.minimum_version = context.maximum_version = version
     stream = https_stream_of()
     client = Client(context, stream)
-    if chosen == MQTT and not has_certificate:
+    if chosen in (MQTT, DEVICE_HTTP) and not has_certificate:
         with pytest.raises(ssl.SSLError, match=r"(?i)certificate.required|handshake.failure"):
             client.shake_hands().hears()
         assert (stream.principal, stream.is_open) == ("", False)
@@ -140,7 +145,7 @@ def test_a_client_chooses_among_mqtt_and_http_and_only_mqtt_needs_a_certificate(
 
 
 @VERSIONS
-@pytest.mark.parametrize("offered", [("h2",), ("mqtt", "x-amzn-http-ca")])
+@pytest.mark.parametrize("offered", [("h2",), ("mqtt", "x-amzn-http")])
 def test_a_client_that_speaks_nothing_of_ours_is_told_so(
     authority: Authority, https_stream_of, version: ssl.TLSVersion, offered: tuple[str, ...]
 ) -> None:

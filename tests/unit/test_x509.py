@@ -117,6 +117,14 @@ def test_a_request_that_its_key_has_not_signed_is_refused():
         HERE.issue_for(AUTHORITY, text, NOW)
 
 
+def test_a_request_of_a_version_that_is_none_is_refused():
+    der = x509.load_pem_x509_csr(request().encode()).public_bytes(DER)
+    # Its first number.
+    later = der.replace(b"\x02\x01\x00", b"\x02\x01\x01", 1)
+    with pytest.raises(InputError, match="not a certificate signing request"):
+        HERE.issue_for(AUTHORITY, armoured("CERTIFICATE REQUEST", later), NOW)
+
+
 DER = serialization.Encoding.DER
 
 

@@ -1,9 +1,22 @@
-"""What certificates of ours have in common, whoever issues them."""
+"""What certificates have in common, whoever issues or reads them."""
 
 from __future__ import annotations
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import NameOID
+
+#: What the library raises for what it cannot read, wherever in it that is found out.
+UNREADABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    UnsupportedAlgorithm,
+    InvalidSignature,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 
 
 def subject(common_name: str, unit: str) -> x509.Name:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from isthmus.adapters import certificate_parts as parts
+from isthmus.adapters.certificate_names import certificate_names
 from isthmus.adapters.sealing import Sealing
 from isthmus.core import issuing
 from isthmus.core.issuing import Authority
@@ -38,17 +38,17 @@ RSA_BITS_MAX = 16384
 CURVES = (ec.SECP256R1, ec.SECP384R1, ec.SECP521R1)
 #: The subject of those that name none, as on AWS.
 NAMELESS = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "AWS IoT Certificate")])
+#: Of a subject, by the names that AWS's provisioning templates have for them.
+_SUBJECT = {
+    "Country": NameOID.COUNTRY_NAME,
+    "Organization": NameOID.ORGANIZATION_NAME,
+    "OrganizationalUnit": NameOID.ORGANIZATIONAL_UNIT_NAME,
+    "DistinguishedNameQualifier": NameOID.DN_QUALIFIER,
+    "StateName": NameOID.STATE_OR_PROVINCE_NAME,
+    "CommonName": NameOID.COMMON_NAME,
+    "SerialNumber": NameOID.SERIAL_NUMBER,
+}
 _CLIENT = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-#: What the library raises for what it cannot read, wherever in it that is found out.
-_BROKEN = (
-    ValueError,
-    TypeError,
-    OverflowError,
-    UnsupportedAlgorithm,
-    InvalidSignature,
-    x509.DuplicateExtension,
-    x509.UnsupportedGeneralNameType,
-)
 
 
 class DeviceX509:
@@ -68,6 +68,17 @@ class DeviceX509:
         with _broken("not a certificate"):
             return _described(_usable(x509.load_pem_x509_certificate(pem.encode())))
 
+    def names(self, pem: str) -> Mapping[str, tuple[str, ...]]:
+        """Every name in a certificate that policies may ask for."""
+        return certificate_names(pem)
+
+    def subject(self, pem: str) -> dict[str, str]:
+        """What its subject says, by AWS's names; of several attributes of one name the first."""
+        with _broken("not a certificate"):
+            subject = x509.load_pem_x509_certificate(pem.encode()).subject
+            found = {name: subject.get_attributes_for_oid(oid) for name, oid in _SUBJECT.items()}
+        return {name: str(each[0].value) for name, each in found.items() if each}
+
     def is_issued_by(self, pem: str, ca_pem: str) -> bool:
         """Whether a CA has signed a certificate, and the names fit."""
         with _broken("not a certificate"):
@@ -75,7 +86,7 @@ class DeviceX509:
             ca = x509.load_pem_x509_certificate(ca_pem.encode())
         try:
             certificate.verify_directly_issued_by(ca)
-        except _BROKEN:
+        except parts.UNREADABLE:
             return False
         return True
 
@@ -144,12 +155,18 @@ class DeviceX509:
         )
         return KeyPair(public.decode(), private.decode())
 
-    def issue(self, authority: Authority, public_key: str, now: datetime) -> Certificate:
-        """A device's certificate for a public key that was made here."""
+    def issue(
+        self,
+        authority: Authority,
+        public_key: str,
+        now: datetime,
+        not_after: datetime | None = None,
+    ) -> Certificate:
+        """A device's certificate for a public key that was made here; it lasts as AWS's do."""
         key = serialization.load_pem_public_key(public_key.encode())
         if not isinstance(key, rsa.RSAPublicKey):
             raise InputError("not an RSA key")
-        return self._issued(authority, NAMELESS, key, now)
+        return self._issued(authority, NAMELESS, key, now, not_after or NOT_AFTER)
 
     def issue_for(self, authority: Authority, request: str, now: datetime) -> Certificate:
         """A device's certificate for a signing request; raises InputError where it is none."""
@@ -166,6 +183,7 @@ class DeviceX509:
         subject: x509.Name,
         key: rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
         now: datetime,
+        not_after: datetime = NOT_AFTER,
     ) -> Certificate:
         signer = self._key(authority)
         issuer = x509.load_pem_x509_certificate(authority.pem.encode())
@@ -174,7 +192,7 @@ class DeviceX509:
             x509.CertificateBuilder(issuer.subject, subject, key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - BACKDATED)
-            .not_valid_after(NOT_AFTER)
+            .not_valid_after(not_after)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
             .add_extension(
                 x509.AuthorityKeyIdentifier.from_issuer_public_key(public), critical=False
@@ -208,7 +226,7 @@ def _broken(what: str) -> Iterator[None]:
     """Whatever the library finds wrong with a text is the text's fault."""
     try:
         yield
-    except _BROKEN as error:
+    except parts.UNREADABLE as error:
         raise InputError(f"{what}: {error}") from None
 
 

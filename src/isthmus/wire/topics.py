@@ -21,7 +21,7 @@ TOPIC_BYTES_MAX = 65_535
 #: AWS IoT Core's quotas, which do not count the prefixes below.
 AWS_TOPIC_BYTES_MAX = 256
 AWS_TOPIC_SLASHES_MAX = 7
-_AWS_UNCOUNTED = re.compile(r"\$aws/rules/[^/]+/|\$share/[^/]+/")
+_AWS_UNCOUNTED = re.compile(r"\$aws/rules/[^/]+/|\$aws/commands/|\$share/[^/]+/")
 
 SHARED_PREFIX = "$share/"
 _NOT_IN_TOPIC = re.compile("[\0+#]")

@@ -6,10 +6,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+from nats.errors import Error as NatsError
 
 from isthmus.config import NatsAccess
 
@@ -92,3 +95,18 @@ async def connect(
             await asyncio.sleep(RECONNECT_WAIT_S)
     await on_connect()
     return client
+
+
+async def leave(subscription: Subscription) -> None:
+    """Take what has come, and no more. Where NATS is silent that takes ten seconds.
+
+    What the server sends in the moment in which it is told may be lost: nats-py asks whether that
+    was all ahead of saying that it leaves. Whoever asks again is answered by somebody else.
+    """
+    try:
+        await subscription.drain()  # type: ignore[no-untyped-call]
+    except (NatsError, TimeoutError):
+        # nats-py takes it for closed by now, and yet subscribes to it again when it reconnects.
+        subscription._closed = False
+        with suppress(NatsError):
+            await subscription.unsubscribe()
