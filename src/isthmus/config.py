@@ -13,10 +13,12 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
 import msgspec
 import tomli_w
 
+from isthmus.core.arns import Naming
 from isthmus.core.promises import Promise, Promises, Rule
 from isthmus.core.zone import API_PREFIX
 from isthmus.errors import ConfigError, MalformedPacket
@@ -136,9 +138,17 @@ class AwsApi(_Section, frozen=True, kw_only=True):
     #: Directories by the names of the buckets that they stand for: the input of bulk registrations,
     #: and their reports. Whoever may start one may have any file under them read.
     buckets: dict[str, str] = {}
+    #: Hooks of provisioning templates by their ``targetArn``: an address that is posted to,
+    #: ``https://...``, or ``entry-point:NAME`` of the group ``isthmus.provisioning_hooks``. A
+    #: template whose hook is not here provisions nobody in this region.
+    hooks: dict[str, str] = {}
 
     def validate(self) -> None:
         """Raise ConfigError for values that are of the right type and still wrong."""
+        for arn, target in self.hooks.items():
+            if not target.startswith("entry-point:") and not _is_safe_url(target):
+                hint = "https://..., or http on a loopback address, or entry-point:NAME"
+                raise ConfigError(f"aws_api.hooks.{arn} is {target!r}", hint=hint)
         for name, directory in self.buckets.items():
             if not _BUCKET_NAME.fullmatch(name):
                 hint = "3 to 256 letters, digits, dots, hyphens and underscores"
@@ -282,6 +292,13 @@ class RegionConfig(_Section, frozen=True, kw_only=True):
         for peer in self.peers:
             names |= {peer.region, peer.aws_region}
         return frozenset(names - {""})
+
+    @property
+    def naming(self) -> Naming:
+        """How this region writes ARNs, and which it reads."""
+        host = self.aws_api.device_host if self.aws_api else ""
+        name = self.aws_region or self.region
+        return Naming(self.account_id, name, self.arn_regions, host)
 
     def validate(self) -> None:
         """Raise ConfigError for values that are of the right type and still wrong."""
@@ -429,6 +446,17 @@ def _is_address(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _is_safe_url(text: str) -> bool:
+    try:
+        url = urlsplit(text)
+        host = url.hostname
+    except ValueError:
+        return False
+    return bool(host) and (
+        url.scheme == "https" or (url.scheme == "http" and _is_loopback(host or ""))
+    )
 
 
 def _is_loopback(host: str) -> bool:

@@ -14,8 +14,15 @@
     region.presence           a gateway tells the services who comes and goes: ten times a second
                               if anybody does, and every second
     region.census             the services ask a gateway to tell of everybody who is there
+    region.device-request     a gateway asks an API what a device asks on a reserved topic
     region.connectivity       an API asks the services who is connected
+    region.registration       a gateway asks an API what becomes of a certificate that nobody
+                              has registered
     region.superseded         the services tell a gateway whose connections are not the newest
+    region.publish            an API asks a gateway to store a message that came by no connection
+    region.subscriptions      an API asks the services what a connection of any region subscribes to
+    region.subscribed         the services ask a gateway the same of one that it has
+    peer.<region>.subscribed  <region> asks the same of one that we have
 
 All of it is at most once, so nothing here carries a promise by itself: reports are cumulative and
 repeated, requests are asked again. Unknown fields are ignored, so that releases can differ.
@@ -31,6 +38,7 @@ from isthmus.core.cursor import Cursor
 from isthmus.core.presence import Came, Ended, Word
 from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import InputError
+from isthmus.wire.properties import PublishProperties
 
 T = TypeVar("T")
 
@@ -182,6 +190,124 @@ class ConnectivityReply(msgspec.Struct, frozen=True):
     """The newest words of clients, in the order that was asked for; of strangers there is none."""
 
     words: list[Word]
+
+
+#: Characters of a certificate in PEM: AWS's limit.
+CERTIFICATE_MAX = 65_536
+
+
+#: Seconds that a gateway waits for what becomes of a certificate: for a few writes, and for a
+#: second region to have them. An API begins none for which half of that is over.
+REGISTRATION_S = 8.0
+
+
+class RegistrationRequest(msgspec.Struct, frozen=True):
+    """A device has come whose certificate is not known, or waits for its activation."""
+
+    certificate: Annotated[str, msgspec.Meta(max_length=CERTIFICATE_MAX)]
+    #: Where it came from.
+    address: str
+
+
+class RegionEvent(msgspec.Struct, frozen=True):
+    """What the region says to whoever has subscribed to it, and may receive it."""
+
+    topic: str
+    payload: bytes
+
+
+class RegistrationReply(msgspec.Struct, frozen=True):
+    """What has become of it. The gateway that asked stores the events."""
+
+    #: Of the certificate; None where nobody registers it.
+    status: str | None
+    events: list[RegionEvent] = []
+    #: False where nothing could be decided now: the device is to come again.
+    is_decided: bool = True
+
+
+class DeviceRequest(msgspec.Struct, frozen=True):
+    """What a device has published to a topic of ``core.device_topics``, and may publish there."""
+
+    principal: str
+    client: str
+    #: Of the thing that its connection belongs to; empty where there is none.
+    thing: str
+    address: str
+    topic: str
+    payload: bytes
+
+
+class DeviceReply(msgspec.Struct, frozen=True):
+    """What follows from it; it comes when the promise of what was written is kept."""
+
+    #: Topics and payloads, for the connection that has asked and nobody else.
+    answers: list[tuple[str, bytes]] = []
+    #: For everybody. The gateway that asked stores them.
+    events: list[RegionEvent] = []
+    #: Why nothing was done, or nothing is promised; the device has to ask again.
+    failed: str = ""
+
+
+class DataRequest(msgspec.Struct, frozen=True):
+    """A device asks by HTTPS for an operation of AWS's data plane, which it may carry out."""
+
+    #: What its gateway has found that to be: if it is anything else, it is not done.
+    operation: str
+    #: What the right to it is to, as the ARNs of policies end.
+    resource: str
+    principal: str
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+class DataReply(msgspec.Struct, frozen=True):
+    """The response to it; it comes when the promise of what was written is kept."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class PublishRequest(msgspec.Struct, frozen=True):
+    """Store a message, which was checked, and answer when its promise is kept."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retain: bool
+    properties: PublishProperties | None
+    #: What is published again under it was published once.
+    identity: str
+    #: The access key that signed.
+    principal: str
+
+
+class PublishReply(msgspec.Struct, frozen=True):
+    """What became of it."""
+
+    #: Why it is not promised; empty where it is.
+    refused: str = ""
+    #: The item of what its topic retains by it, encoded; empty where that is as it was.
+    item: bytes = b""
+
+
+class SubscriptionsRequest(msgspec.Struct, frozen=True):
+    """What does a connection subscribe to? Nobody answers whose it is not."""
+
+    region: str
+    gateway: str
+    client: str
+    #: The connection's name, as ``core.presence.Present`` has it.
+    session: str
+
+
+class SubscriptionsReply(msgspec.Struct, frozen=True):
+    """The filters of a connection, and at which QoS."""
+
+    filters: dict[str, int]
 
 
 class WillRequest(msgspec.Struct, frozen=True):

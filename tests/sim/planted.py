@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -34,13 +34,24 @@ from isthmus.core.writer import Writer
 Patch = pytest.MonkeyPatch
 Stored = Mapping[str, int] | None
 Plant = Callable[[Patch], None]
-#: By name: how to plant it, and the invariant that it breaks.
-PLANTED: dict[str, tuple[Plant, str]] = {}
 
 
-def planted(invariant: str) -> Callable[[Plant], Plant]:
+class Planted(NamedTuple):
+    """A bug: how to plant it, and the invariant that it breaks."""
+
+    plant: Plant
+    invariant: str
+    #: The first seed that found it when it was last looked for from the first; most are found soon.
+    found_by: int
+
+
+#: By name.
+PLANTED: dict[str, Planted] = {}
+
+
+def planted(invariant: str, found_by: int = 1) -> Callable[[Plant], Plant]:
     def note(plant: Plant) -> Plant:
-        PLANTED[plant.__name__.replace("_", "-")] = (plant, invariant)
+        PLANTED[plant.__name__.replace("_", "-")] = Planted(plant, invariant, found_by)
         return plant
 
     return note
@@ -49,7 +60,7 @@ def planted(invariant: str) -> Callable[[Plant], Plant]:
 # Confirming and acknowledging
 
 
-@planted("no-answer-before-its-promise")
+@planted("no-answer-before-its-promise", found_by=2)
 def confirm_by_sequence(patch: Patch) -> None:
     """A peer's position counts, whatever life of the stream it belongs to."""
     patch.setattr(
@@ -129,7 +140,7 @@ def go_alone_without_silence(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "tick", hasty)
 
 
-@planted("alone-after-silence-only")
+@planted("alone-after-silence-only", found_by=4)
 def take_a_pause_for_silence(patch: Patch) -> None:
     """A process that slept concludes that the others fell silent."""
     tick = AloneKeeper.tick
@@ -166,17 +177,17 @@ def forget_the_ranges(patch: Patch) -> None:
 # Cursors
 
 
-@planted("no-cursor-skips")
+@planted("no-cursor-skips", found_by=2)
 def keep_a_cursor_after_a_restore(patch: Patch) -> None:
     patch.setattr(cursor, "still_holds", lambda *_: True)
 
 
-@planted("no-answer-before-its-promise")
+@planted("no-answer-before-its-promise", found_by=82)
 def keep_the_incarnation_after_a_restore(patch: Patch) -> None:
     patch.setattr(services, "keeps_incarnation", lambda held, _, all_answered: bool(held))
 
 
-@planted("no-cursor-skips")
+@planted("no-cursor-skips", found_by=2)
 def resume_where_we_were(patch: Patch) -> None:
     """Whatever the peer says of our cursors."""
     patch.setattr(
@@ -223,7 +234,7 @@ def stamp_without_region(patch: Patch) -> None:
     patch.setattr(Register, "_rank", lambda self: (self.stamp.ms, self.stamp.counter))
 
 
-@planted("later-writes-win")
+@planted("later-writes-win", found_by=75)
 def stamp_by_the_clock_alone(patch: Patch) -> None:
     """A clock that is behind loses what it writes over something newer."""
     stamp = StampClock.stamp
@@ -276,7 +287,7 @@ def ignore_revocations(patch: Patch) -> None:
     patch.setattr(registry, "certificate_status", status_without("revoked"))
 
 
-@planted("revoked-is-refused")
+@planted("revoked-is-refused", found_by=4)
 def ignore_blocks(patch: Patch) -> None:
     """A deactivated certificate is as good as any."""
     patch.setattr(registry, "certificate_status", status_without("blocks"))
@@ -304,12 +315,12 @@ def contest_everything(patch: Patch) -> None:
 # Admission
 
 
-@planted("revoked-is-refused")
+@planted("revoked-is-refused", found_by=2)
 def admit_at_once(patch: Patch) -> None:
     patch.setattr(Gate, "admission", property(lambda self: Admission.OPEN))
 
 
-@planted("revoked-is-refused")
+@planted("revoked-is-refused", found_by=41)
 def be_level_at_once(patch: Patch) -> None:
     patch.setattr(Pull, "is_level", lambda *_: True)
 
@@ -317,13 +328,13 @@ def be_level_at_once(patch: Patch) -> None:
 # Routes
 
 
-@planted("failover-has-its-majority")
+@planted("failover-has-its-majority", found_by=2)
 def majority_of_those_heard(patch: Patch) -> None:
     patch.setattr(routing, "majority_of", lambda _sites: 1)
     patch.setattr(health, "majority_of", lambda _sites: 1)
 
 
-@planted("the-core-holds")
+@planted("the-core-holds", found_by=40)
 def take_the_route_that_came_last(patch: Patch) -> None:
     patch.setattr(
         direction,
@@ -347,7 +358,7 @@ def take_every_copy_for_a_repeat(patch: Patch) -> None:
     patch.setattr(repeat._Client, "fits", lambda *_: True)
 
 
-@planted("default-view-without-duplicates")
+@planted("default-view-without-duplicates", found_by=2)
 def take_no_copy_for_a_repeat(patch: Patch) -> None:
     patch.setattr(repeat, "_by_content", lambda *_: None)
     patch.setattr(repeat, "_by_identity", lambda *_: None)
@@ -363,7 +374,7 @@ def take_who_did_not_leave_for_gone(patch: Patch) -> None:
     patch.setattr(State, "is_over", lambda self, now_ms: self.left is None or is_over(self, now_ms))
 
 
-@planted("no-session-lost")
+@planted("no-session-lost", found_by=2)
 def measure_expiry_in_milliseconds(patch: Patch) -> None:
     patch.setattr(
         State,
@@ -393,7 +404,7 @@ def forget_what_was_subscribed_to(patch: Patch) -> None:
     patch.setattr(Hold, "change", change)
 
 
-@planted("no-subscription-lost")
+@planted("no-subscription-lost", found_by=213)
 def heed_no_filter_that_comes_late(patch: Patch) -> None:
     """A session has the filters that its region knew when it went on."""
     patch.setattr(SessionKeeper, "news", lambda *_: None)
@@ -419,7 +430,7 @@ def go_on_from_now(patch: Patch) -> None:
     patch.setattr(Returning, "reached", lambda self, origin, _: self.behind.discard(origin))
 
 
-@planted("nothing-missed")
+@planted("nothing-missed", found_by=51)
 def believe_progress_from_before_the_connection(patch: Patch) -> None:
     """What a gateway told of others says something of a client that came to it later."""
     given = State.given
@@ -430,7 +441,7 @@ def believe_progress_from_before_the_connection(patch: Patch) -> None:
     patch.setattr(State, "given", of_anybody)
 
 
-@planted("in-order-per-connection")
+@planted("in-order-per-connection", found_by=6)
 def send_the_newest_again_first(patch: Patch) -> None:
     unacknowledged = Session.unacknowledged
     patch.setattr(Session, "unacknowledged", lambda self: unacknowledged(self)[::-1])
@@ -442,7 +453,7 @@ def ask_nobody_who_was_later(patch: Patch) -> None:
     patch.setattr(SessionKeeper, "taken_over", lambda *_: None)
 
 
-@planted("one-owner")
+@planted("one-owner", found_by=57)
 def let_who_was_taken_for_dead_be_gone(patch: Patch) -> None:
     """A gateway that lives does not hear that others have ended its sessions."""
     patch.setattr(SessionKeeper, "reclaim", lambda *_: None)

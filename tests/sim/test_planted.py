@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable
+from itertools import chain
+
 import pytest
 from planted import PLANTED
 
@@ -14,7 +18,7 @@ SEEDS = 300
 pytestmark = pytest.mark.timeout(300)
 
 
-def first_broken(seeds: range) -> tuple[int, str]:
+def first_broken(seeds: Iterable[int]) -> tuple[int, str]:
     """The first seed that breaks a promise, and which."""
     for seed in seeds:
         invariant = run_seed(seed).invariant
@@ -23,14 +27,19 @@ def first_broken(seeds: range) -> tuple[int, str]:
     return 0, ""
 
 
+@pytest.mark.filterwarnings("default:found by seed")
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    plant, expected = PLANTED[name]
+    plant, expected, found_by = PLANTED[name]
     with monkeypatch.context() as patch:
         plant(patch)
-        seed, invariant = first_broken(range(1, SEEDS + 1))
+        # Where it was found last: the search from the first takes minutes for some.
+        seed, invariant = first_broken(chain([found_by], range(1, SEEDS + 1)))
+    assert found_by <= SEEDS
     assert seed, f"{SEEDS} seeds do not find it"
     assert invariant == expected
+    if seed != found_by:
+        warnings.warn(f"found by seed {seed} now, and not {found_by}", stacklevel=1)
     # It is the bug that was found, and not the seed.
     assert run_seed(seed).invariant == ""
 
@@ -38,7 +47,7 @@ def test_a_planted_bug_is_found(name: str, monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_transcript_of_a_broken_promise_ends_with_it_and_is_the_same_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant, expected = PLANTED["acknowledge-when-stored-here"]
+    plant, expected, _ = PLANTED["acknowledge-when-stored-here"]
     plant(monkeypatch)
     first, again = (run_seed(1, transcript=True) for _ in range(2))
     assert first.lines == again.lines
@@ -48,7 +57,7 @@ def test_the_transcript_of_a_broken_promise_ends_with_it_and_is_the_same_again(
 def test_a_plan_that_breaks_a_promise_shrinks_until_every_step_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant, _ = PLANTED["leave-alone-unconfirmed"]
+    plant, _, _ = PLANTED["leave-alone-unconfirmed"]
     plant(monkeypatch)
     seed, invariant = first_broken(range(1, SEEDS + 1))
     plan = make_plan(seed)

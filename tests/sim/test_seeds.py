@@ -16,6 +16,9 @@ import pytest
 from isthmus.sim.plan import FAULTS
 from isthmus.sim.run import Outcome, run_seed
 
+#: A run takes some ten seconds, and on a machine that has other work many times as long.
+pytestmark = pytest.mark.timeout(300)
+
 #: Runs of this many seeds each, so that they spread over processes.
 RUN = 25
 EVENTS_LEAST = 2_000

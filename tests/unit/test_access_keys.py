@@ -159,7 +159,8 @@ def allows(view: View, action: str, resource: str) -> bool:
 @pytest.mark.parametrize("role", Role)
 def test_a_role_may_do_what_it_is_for_and_no_more(role: Role) -> None:
     view = View()
-    assert view.apply(created(role)) == {KEY}
+    change = view.apply(created(role))
+    assert view.concerned([change]).principals == (KEY,)
     for what, asked in ASKED.items():
         assert [allows(view, *each) for each in asked] == [what in MAY[role]] * len(asked), what
     for each in PROVISIONER_TOO:

@@ -131,6 +131,34 @@ FORBIDDEN_TO_GATEWAYS = [
     "state.alone",
     "state.incarnation",
     "_INBOX_services.x",
+    # What the services, the APIs and the site say to gateways, and ask them.
+    "region.heartbeat",
+    "region.route",
+    "region.census",
+    "region.superseded",
+    "region.will",
+    "region.publish",
+    "region.subscribed",
+    # What the APIs ask the services.
+    "region.connectivity",
+    "region.subscriptions",
+]
+ALLOWED_TO_GATEWAYS = [
+    "bus.eu.writer",
+    "state.alone-range.writer",
+    "region.catch-up",
+    "region.connected",
+    "region.gateway",
+    "region.presence",
+    "region.device-request",
+    "region.data-request",
+    "region.registration",
+]
+#: What it asks others, or tells them: who hears it could answer in their place.
+UNHEARD_BY_GATEWAYS = [
+    *(each for each in ALLOWED_TO_GATEWAYS[2:] if each != "region.connected"),
+    "region.connectivity",
+    "region.subscriptions",
 ]
 FORBIDDEN_TO_APIS = [
     "log.access-key.x",
@@ -151,12 +179,12 @@ FORBIDDEN_TO_APIS = [
     ("user", "forbidden", "allowed"),
     [
         ("peer-us", FORBIDDEN_TO_PEERS, ["peer.us.report", "peer.us.hello"]),
-        ("gateway", FORBIDDEN_TO_GATEWAYS, ["region.connected", "region.gateway", "bus.eu.writer"]),
+        ("gateway", FORBIDDEN_TO_GATEWAYS, ALLOWED_TO_GATEWAYS),
         ("site", [*FORBIDDEN_TO_PEERS[:6], "region.heartbeat"], ["region.route"]),
         (
             "api",
             FORBIDDEN_TO_APIS,
-            ["log.certificate.x", "region.catch-up", "region.connectivity"],
+            ["log.certificate.x", "region.connectivity", "region.publish", "region.subscriptions"],
         ),
     ],
 )
@@ -166,6 +194,56 @@ async def test_a_user_says_what_its_job_needs_and_nothing_else(
     assert await arrive(server, user, forbidden + allowed) == set(allowed)
 
 
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("queue", ["", "api"])
+async def test_a_gateway_hears_what_is_said_to_gateways_and_nothing_else(
+    server: RealNats, queue: str
+) -> None:
+    heard: set[str] = set()
+
+    async def note(message: Msg) -> None:
+        heard.add(message.subject)
+
+    async with server.user("gateway") as gateway, server.user("services") as services:
+        for subject in ("region.>", "region.*", *UNHEARD_BY_GATEWAYS, "region.heartbeat"):
+            await gateway.subscribe(subject, queue=queue, cb=note)
+        await settle(gateway)
+        for subject in (*UNHEARD_BY_GATEWAYS, "region.heartbeat"):
+            await services.publish(subject, b"x", reply="_INBOX_services.here")
+        await settle(services)
+        await settle(gateway)
+    assert heard == {"region.heartbeat"}
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_gateway_answers_whoever_asks_it_and_only_then(server: RealNats) -> None:
+    heard: list[bytes] = []
+    is_answered = asyncio.Event()
+
+    async def note(message: Msg) -> None:
+        heard.append(message.data)
+
+    async with server.user("services") as services, server.user("gateway") as gateway:
+
+        async def answer(message: Msg) -> None:
+            await message.respond(b"once")
+            await message.respond(b"twice")
+            is_answered.set()
+
+        asked = await gateway.subscribe("region.subscribed", cb=answer)
+        inbox = await services.subscribe("_INBOX_services.here", cb=note)
+        await settle(gateway)
+        await services.publish("region.subscribed", b"?", reply="_INBOX_services.here")
+        await is_answered.wait()
+        await settle(gateway)
+        await settle(services)
+        while inbox.pending_msgs:
+            await settle(services)
+        assert heard == [b"once"]
+        await asked.unsubscribe()
+        await inbox.unsubscribe()
+
+
 async def ask(client: Client, subject: str, body: object = None) -> bool:
     """Whether the JetStream API answers a request at all."""
     try:
@@ -173,6 +251,23 @@ async def ask(client: Client, subject: str, body: object = None) -> bool:
     except (NatsError, TimeoutError):
         return False
     return True
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_api_answers_what_a_gateway_asks_it_once(server: RealNats) -> None:
+    async def answer(message: Msg) -> None:
+        await message.respond(b"first")
+        await message.respond(b"second")
+
+    async with server.user("api") as api, server.user("gateway") as gateway:
+        await api.subscribe("region.registration", "api", cb=answer)
+        await settle(api)
+        answers = await gateway.subscribe(f"{gateway.new_inbox()}")
+        await gateway.publish("region.registration", b"x", reply=answers.subject)
+        assert (await answers.next_msg(timeout=5)).data == b"first"
+        await settle(api)
+        await settle(gateway)
+        assert answers.pending_msgs == 0
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -17,10 +17,13 @@ from isthmus.core.access_keys import AccessKeyStatus, Role
 from isthmus.local.operator import Operator
 from isthmus.local.system import LocalSystem
 
-#: As AWS's configuration names what botocore calls ``iot`` and ``iot-data``.
-SERVICES = ("iot", "iot_data_plane")
+#: As AWS's configuration names what botocore calls ``iot``, ``iot-data`` and ``iot-jobs-data``.
+SERVICES = ("iot", "iot_data_plane", "iot_jobs_data_plane")
 #: Of whichever region is served: the API by its stable name.
 STABLE = "isthmus"
+#: Where a profile says host and port of its region's gateway, which AWS's clients pass over: local
+#: regions have ports of their own, and names for who asks their nameservers.
+MQTT = "isthmus_mqtt"
 _ID, _SECRET = "aws_access_key_id", "aws_secret_access_key"
 
 
@@ -44,10 +47,13 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
     sections: dict[str, dict[str, str]] = {}
     for region in regions:
         # By its address, as not every machine asks our nameservers.
-        url = system.address(region).url("aws_api", "https")
-        sections |= _sections(system, profile(region), region, url)
+        address = system.address(region)
+        url = address.url("aws_api", "https")
+        mqtt = f"{address.host}:{address.ports['mqtt']}"
+        sections |= _sections(system, profile(region), region, url, mqtt)
     if system.api_url:
-        sections |= _sections(system, STABLE, regions[0], system.api_url)
+        mqtt = f"{system.stable_name}:{system.address(regions[0]).ports['mqtt']}"
+        sections |= _sections(system, STABLE, regions[0], system.api_url, mqtt)
     _write(config_file(system), sections)
     file = credentials_file(system)
     held = _read(file, profile(regions[0]))
@@ -59,13 +65,16 @@ async def write_profiles(system: LocalSystem, operator: Operator) -> None:
     _write(file, dict.fromkeys([STABLE, *map(profile, regions)], held))
 
 
-def _sections(system: LocalSystem, name: str, region: str, url: str) -> dict[str, dict[str, str]]:
+def _sections(
+    system: LocalSystem, name: str, region: str, url: str, mqtt: str
+) -> dict[str, dict[str, str]]:
     endpoint = f"\nendpoint_url = {url}"
     return {
         f"profile {name}": {
             "region": region,
             "ca_bundle": str(system.pki.ca_file),
             "services": name,
+            MQTT: mqtt,
         },
         f"services {name}": dict.fromkeys(SERVICES, endpoint),
     }

@@ -78,7 +78,8 @@ def _show(system: LocalSystem) -> None:
         address = system.address(region)
         mqtt, https = address.ports["mqtt"], address.ports["https"]
         console.print(
-            f"region {region:<6} mqtt {address.host}:{mqtt} (mTLS), {https} (ALPN, WebSocket)"
+            f"region {region:<6} mqtt {address.host}:{mqtt} (mTLS),"
+            f" {https} (ALPN, WebSocket, HTTPS)"
         )
     for region in system.settings.regions:
         console.print(

@@ -60,6 +60,8 @@ class User:
     subscribe: tuple[str, ...]
     #: What it may not publish of what it otherwise may.
     never: tuple[str, ...] = ()
+    #: Seconds within which it may answer what it is asked; 0 for who is asked nothing.
+    answers_within_s: int = 0
 
 
 def _pull(*streams: str) -> tuple[str, ...]:
@@ -92,12 +94,20 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
         User(
             "gateway",
             (
-                *(f"bus.{region}.*", "region.>", "state.alone-range.>"),
+                *(f"bus.{region}.*", "state.alone-range.*"),
+                *("region.catch-up", "region.connected", "region.gateway", "region.presence"),
+                *("region.data-request", "region.device-request", "region.registration"),
                 *_pull(LOG, *buses),
                 *_look_up(*buses),
                 f"$JS.API.STREAM.MSG.GET.{LOG}",
             ),
-            ("region.>", "peer.*.report", "_INBOX_gateway.>"),
+            # Not what gateways ask and tell: who hears that could answer in another's place.
+            (
+                *("region.heartbeat", "region.route", "region.connected", "region.publish"),
+                *("region.census", "region.subscribed", "region.superseded", "region.will"),
+                *("peer.*.report", "_INBOX_gateway.>"),
+            ),
+            answers_within_s=30,
         ),
         User(
             "api",
@@ -105,12 +115,18 @@ def users(region: str, regions: Sequence[str]) -> list[User]:
                 "log.>",
                 "region.catch-up",
                 "region.connectivity",
+                "region.publish",
+                "region.subscriptions",
                 f"$JS.API.STREAM.MSG.GET.{LOG}",
                 *_pull(LOG),
             ),
-            ("region.heartbeat", "peer.*.report", "_INBOX_api.>"),
+            (
+                *("region.heartbeat", "region.registration", "region.device-request"),
+                *("region.data-request", "peer.*.report", "_INBOX_api.>"),
+            ),
             # Access keys are made and taken away by operators, who show a certificate.
             never=(f"log.{ACCESS_KEY}.>",),
+            answers_within_s=30,
         ),
         User("lake", (*_pull(*buses), *_look_up(*buses)), ("_INBOX_lake.>",)),
         User("site", ("region.route",), ("_INBOX_site.>",)),
@@ -152,7 +168,9 @@ def write_config(
     for user in users(region, regions):
         make_seed(seeds / f"{region}-{user.name}.nk")
         publish = {"allow": user.publish, **({"deny": user.never} if user.never else {})}
-        allow = {"publish": publish, "subscribe": {"allow": user.subscribe}}
+        allow: dict[str, object] = {"publish": publish, "subscribe": {"allow": user.subscribe}}
+        if user.answers_within_s:
+            allow["allow_responses"] = {"max": 1, "expires": f"{user.answers_within_s}s"}
         nkey = public_key(seeds / f"{region}-{user.name}.nk")
         accounts.append({"nkey": nkey, "permissions": allow})
     config = {

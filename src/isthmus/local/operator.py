@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -89,6 +90,9 @@ class Operator:
                     return msgspec.json.decode(raw)
                 kind = InputError if answer.status < 500 else Unavailable
                 raise kind(f"{url} answered {answer.status}: {raw.decode(errors='replace')[:500]}")
+        except aiohttp.ClientConnectorError as error:
+            hint = "is isthmus up running there?"
+            raise Unavailable(f"{url} does not answer: {error.strerror}", hint=hint) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise Unavailable(f"{url} does not answer: {error!r}") from error
 
@@ -131,6 +135,66 @@ class Operator:
             self._call("DELETE", url) if what == "delete" else self._call("POST", f"{url}/{what}")
         )
         return answer
+
+    async def suspend(
+        self,
+        region: str,
+        things: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        reason: str = "",
+        *,
+        wait_for_all: bool = False,
+    ) -> dict[str, Any]:
+        """Let no device of these in anywhere, and close those that are connected."""
+        body = {"things": things, "groups": groups, "wait_for_all": wait_for_all, "reason": reason}
+        url = self._api(region, "/v1/suspensions")
+        answer: dict[str, Any] = await self._call("POST", url, body)
+        return answer
+
+    async def resume(
+        self,
+        region: str,
+        things: Sequence[str] = (),
+        groups: Sequence[str] = (),
+        *,
+        wait_for_all: bool = False,
+    ) -> dict[str, Any]:
+        """End the suspensions of these that are known."""
+        body = {"things": things, "groups": groups, "wait_for_all": wait_for_all}
+        answer: dict[str, Any] = await self._call(
+            "POST", self._api(region, "/v1/resumptions"), body
+        )
+        return answer
+
+    async def suspensions(self, region: str) -> list[dict[str, Any]]:
+        """All that hold."""
+        found: list[dict[str, Any]] = []
+        url = behind = self._api(region, "/v1/suspensions")
+        while True:
+            answer = await self._call("GET", behind)
+            found += answer["suspensions"]
+            if answer["next"] is None:
+                return found
+            behind = f"{url}?after={quote(answer['next'], safe='')}"
+
+    async def expect_devices(
+        self, region: str, devices: list[dict[str, str]], *, is_removal: bool = False
+    ) -> dict[str, Any]:
+        """Have devices activated when they come, or no longer."""
+        url = self._api(region, "/v1/expected-devices" + ("/removal" if is_removal else ""))
+        answer: dict[str, Any] = await self._call("POST", url, {"devices": devices})
+        return answer
+
+    async def expected_devices(self, region: str) -> list[dict[str, Any]]:
+        """The devices that are expected."""
+        found: list[dict[str, Any]] = []
+        url = behind = self._api(region, "/v1/expected-devices")
+        while True:
+            page = await self._call("GET", behind)
+            found += page["devices"]
+            if page["next"] is None:
+                return found
+            behind = f"{url}?after={quote(page['next'], safe='')}"
 
     async def status(self, region: str) -> dict[str, Any]:
         answer: dict[str, Any] = await self._call("GET", self._api(region, "/v1/status"))

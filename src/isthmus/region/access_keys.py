@@ -18,9 +18,9 @@ from isthmus.core import access_keys
 from isthmus.core.access_keys import ACCESS_KEY, AccessKeyStatus, Role
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
-from isthmus.core.undecodable import UNDECODABLE
 from isthmus.core.view import View
 from isthmus.errors import InputError
+from isthmus.region import bodies
 
 #: Makes one change of one item; returns it, and its revision.
 Update = Callable[[str, str, Callable[[Item, Writer], Item]], Awaitable[tuple[Item, int]]]
@@ -57,10 +57,8 @@ class AccessKeys:
 
     async def create(self, request: web.Request) -> dict[str, Any]:
         """The only answer that a secret is in."""
-        try:
-            role = msgspec.json.decode(await request.read(), type=NewAccessKey).role
-        except UNDECODABLE as error:
-            raise InputError(f"body: {error}", hint=f"role: {', '.join(Role)}") from None
+        roles = f"role: {', '.join(Role)}"
+        role = bodies.read(await request.read(), NewAccessKey, hint=roles).role
         if self._sealing is None:
             hint = "set secrets_key, the same in every region"
             raise InputError("this region has no key to seal secrets with", hint=hint)

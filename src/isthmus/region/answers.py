@@ -21,6 +21,9 @@ from isthmus.region.peer import PeerLink
 
 _log = logging.getLogger(__name__)
 
+#: For a gateway of ours to say what a connection subscribes to; a peer waits a little longer.
+SUBSCRIBED_TIMEOUT_S = 0.8
+
 
 class Answers:
     """Answers the peers' questions. Each is answered only when the answer is known to be true."""
@@ -50,9 +53,11 @@ class Answers:
             ("hello", self._hello),
             ("cursors", self._cursors),
             ("head", self._head),
+            ("subscribed", self._subscribed),
         ):
             await self._client.subscribe(f"peer.*.{what}", cb=self._responder(answer))
         await self._client.subscribe("region.catch-up", cb=self._responder(self._caught_up))
+        await self._client.subscribe("region.subscriptions", cb=self._responder(self._asked))
 
     def _responder(
         self, answer: Callable[[str, bytes], Awaitable[object]]
@@ -105,3 +110,14 @@ class Answers:
 
     async def _caught_up(self, _what: str, raw: bytes) -> protocol.CatchUpReply:
         return protocol.CatchUpReply(await self._catch_up())
+
+    async def _asked(self, _what: str, raw: bytes) -> protocol.SubscriptionsReply:
+        """An API asks what a connection subscribes to: its region's gateway knows."""
+        request = protocol.decode(raw, protocol.SubscriptionsRequest)
+        if request.region == self._own:
+            return await self._subscribed(self._own, raw)
+        return await self._link(request.region).subscribed(request)
+
+    async def _subscribed(self, _region: str, raw: bytes) -> protocol.SubscriptionsReply:
+        reply = await self._client.request("region.subscribed", raw, SUBSCRIBED_TIMEOUT_S)
+        return protocol.decode(reply.data, protocol.SubscriptionsReply)

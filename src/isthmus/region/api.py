@@ -9,6 +9,10 @@ names the regions that confirmed it.
     POST /v1/access-keys                  make one; its secret is in this answer and no other
     GET  /v1/access-keys                  all of them, without secrets
     POST /v1/access-keys/{id}/deactivate  until activate; DELETE /v1/access-keys/{id} for good
+    POST /v1/suspensions                  of things and groups; POST /v1/resumptions ends them
+    GET  /v1/suspensions                  those that hold, a page at a time
+    POST /v1/expected-devices             activated when they come; /removal: no longer; GET: all
+    GET  /v1/connections/{client}         where a client is connected, or was, and since when
     GET  /v1/status                       this region, its peers, its gateways
     GET  /v1/digests                      a hash of every item, as this process holds it
 """
@@ -34,10 +38,12 @@ from isthmus.core import policies, policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
-from isthmus.core.undecodable import UNDECODABLE
 from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
+from isthmus.region import bodies
 from isthmus.region.access_keys import AccessKeys
+from isthmus.region.expected_devices import ExpectedDevices
+from isthmus.region.suspensions import Suspensions
 
 if TYPE_CHECKING:
     from isthmus.region.services import Services
@@ -91,7 +97,8 @@ class Api:
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
         app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[_operators_only])
-        keys = self._access_keys()
+        keys, suspended = self._access_keys(), self._suspensions()
+        expected = self._expected_devices()
         app.add_routes(
             [
                 web.post("/v1/access-keys", _answer(keys.create)),
@@ -99,8 +106,15 @@ class Api:
                 web.post("/v1/access-keys/{id}/activate", _answer(keys.activate)),
                 web.post("/v1/access-keys/{id}/deactivate", _answer(keys.deactivate)),
                 web.delete("/v1/access-keys/{id}", _answer(keys.delete)),
+                web.post("/v1/suspensions", _answer(suspended.suspend)),
+                web.post("/v1/resumptions", _answer(suspended.resume)),
+                web.get("/v1/suspensions", _answer(suspended.list)),
+                web.post("/v1/expected-devices", _answer(expected.expect)),
+                web.get("/v1/expected-devices", _answer(expected.list)),
+                web.post("/v1/expected-devices/removal", _answer(expected.forget)),
                 web.post("/v1/devices", self._register),
                 web.post("/v1/certificates/{id}/revoke", self._revoke),
+                web.get("/v1/connections/{client:.+}", self._connection),
                 web.get("/v1/status", self._status),
                 web.get("/v1/digests", self._digests),
             ]
@@ -121,10 +135,20 @@ class Api:
         view, be_current = services.store.view, services.be_current
         return AccessKeys(services.config, view, be_current, self._update, self._kept)
 
+    def _suspensions(self) -> Suspensions:
+        services = self._services
+        return Suspensions(
+            services.store.view, services.be_current, self._update, self._kept_by_all
+        )
+
+    def _expected_devices(self) -> ExpectedDevices:
+        services = self._services
+        return ExpectedDevices(services.store.view, services.be_current, self._update, self._kept)
+
     # Writes
 
     async def _register(self, request: web.Request) -> web.Response:
-        body = _body(await request.read(), Registration)
+        body = bodies.read(await request.read(), Registration)
         await self._services.be_current()
         identities = _check(body, self._services.store.view)
         made, written = await self._write_policies(body)
@@ -202,6 +226,23 @@ class Api:
             ) from None
         return {"replicated": kept.replicated, "confirmed_by": kept.confirmed_by}
 
+    async def _kept_by_all(self, revision: int, is_waiting: bool) -> dict[str, Any]:
+        """As ``_kept``, and where that is waited for by every peer that confirms in time."""
+        answer, services = await self._kept(revision), self._services
+        peers = len(services.links)
+        with contextlib.suppress(TimeoutError):
+            if is_waiting:
+                kept = await services.promises.kept(
+                    self._clock.incarnation,
+                    revision,
+                    peers,
+                    services.config.promise_timeout_s,
+                    peers,
+                )
+                answer["confirmed_by"] = kept.confirmed_by
+        missing = sorted(set(services.links) - set(answer["confirmed_by"]))
+        return {**answer, "not_confirmed_by": missing}
+
     # Reads
 
     async def _status(self, request: web.Request) -> web.Response:
@@ -227,6 +268,25 @@ class Api:
                 "log_position": services.store.position,
                 "peers": peers,
                 "gateways": gateways,
+            }
+        )
+
+    async def _connection(self, request: web.Request) -> web.Response:
+        client = request.match_info["client"]
+        word = self._services.presence.roster.get(client)
+        if word is None:
+            return _json({"message": f"nothing is known of a client {client[:140]!r}"}, 404)
+        return _json(
+            {
+                "client": client,
+                "connected": not word.has_ended,
+                "region": word.region,
+                "gateway": word.gateway,
+                "since_ms": word.present.at_ms,
+                "version": word.version,
+                "principal": word.present.principal,
+                "address": word.present.address,
+                **({"ended_ms": word.ended_ms, "reason": word.reason} if word.has_ended else {}),
             }
         )
 
@@ -314,13 +374,6 @@ def _only_certificate(pem: str) -> str:
 def _check_name(field: str, name: str) -> None:
     if not _NAME.fullmatch(name):
         raise InputError(f"{field} is {name[:140]!r}", hint="1 to 128 of a-z A-Z 0-9 : _ -")
-
-
-def _body(raw: bytes, kind: type[Registration]) -> Registration:
-    try:
-        return msgspec.json.decode(raw, type=kind)
-    except UNDECODABLE as error:
-        raise InputError(f"body: {error}") from None
 
 
 def _answer(handler: Callable[[web.Request], Awaitable[object]]) -> Handler:

@@ -13,6 +13,7 @@ from isthmus.adapters.nats.follow import follow
 from isthmus.adapters.nats.streams import LOG, log_name
 from isthmus.clock import monotonic_s
 from isthmus.core.log_view import LogView
+from isthmus.core.view import Change
 from isthmus.errors import InputError, StreamRewound, Unavailable
 
 _log = logging.getLogger(__name__)
@@ -22,30 +23,33 @@ RETRY_S = 0.1
 SAVE_S = 1.0
 
 
-def take(log: LogView, entries: Iterable[Entry]) -> set[str]:
-    """Apply what the log says, in order; return the principals whose rights may change."""
-    principals: set[str] = set()
+def take(log: LogView, entries: Iterable[Entry]) -> list[Change]:
+    """Apply what the log says, in order; return what that has changed."""
+    changes: list[Change] = []
     for entry in entries:
         kind, key = log_name(entry.subject)
         try:
-            principals |= log.take(entry.sequence, kind, key, entry.payload)
+            change = log.take(entry.sequence, kind, key, entry.payload)
         except InputError as error:
             extra = {"action": "bad-item", "subject": entry.subject, "reason": str(error)}
             _log.error("an entry of the log is not the item that it should be", extra=extra)
-    return principals
+            continue
+        if change is not None:
+            changes.append(change)
+    return changes
 
 
 async def keep_following(
-    client: Client, log: LogView, applied: Callable[[set[str]], None] | None = None
+    client: Client, log: LogView, applied: Callable[[list[Change]], None] | None = None
 ) -> None:
-    """Feed a view from its region's log, for ever; ``applied`` hears whose rights changed."""
+    """Feed a view from its region's log, for ever; ``applied`` hears what has changed."""
     saved_s = monotonic_s()
     while True:
         try:
             async for entries in follow(client, LOG, log.position):
-                principals = take(log, entries)
+                changes = take(log, entries)
                 if applied:
-                    applied(principals)
+                    applied(changes)
                 if monotonic_s() - saved_s >= SAVE_S:
                     log.save()
                     saved_s = monotonic_s()

@@ -27,6 +27,7 @@ from isthmus.core import item as items
 from isthmus.core.cursor import Cursor
 from isthmus.core.pull import Pull
 from isthmus.errors import InputError, Unavailable
+from isthmus.protocol import SubscriptionsReply
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
 from isthmus.region.state import StateStore, cursor_name
@@ -185,6 +186,10 @@ class PeerLink:
     async def cursors(self) -> protocol.CursorsReply:
         """Ask how far the peer has pulled from us. Raises Unavailable."""
         return await self._ask("cursors", None, protocol.CursorsReply)
+
+    async def subscribed(self, request: protocol.SubscriptionsRequest) -> SubscriptionsReply:
+        """Ask what a connection of the peer's subscribes to. Raises Unavailable."""
+        return await self._ask("subscribed", request, SubscriptionsReply)
 
     async def _ask(self, what: str, request: object, kind: type[T]) -> T:
         client = self._client

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
 from itertools import islice
@@ -21,11 +20,8 @@ from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
 
 from isthmus import protocol
-from isthmus.adapters.nats import streams
 from isthmus.clock import monotonic_s, now_ms
-from isthmus.core import batch as batches
 from isthmus.core import presence_events
-from isthmus.core.batch import Batch, Source, batch_id
 from isthmus.core.presence import (
     REMEMBERED_MS,
     Announcer,
@@ -44,6 +40,7 @@ from isthmus.protocol import (
     ConnectivityRequest,
     PresenceTold,
 )
+from isthmus.region.own_messages import OwnMessages
 from isthmus.region.state import StateStore, presence_name
 
 _log = logging.getLogger(__name__)
@@ -53,7 +50,6 @@ LOOK_S = 0.5
 #: a write to every disk, and every process of the region reads it.
 STORE_MAX = 500
 GATHER_S = 0.1
-STORE_TIMEOUT_S = 5.0
 #: Between two attempts to store, and two rounds of questions to gateways.
 AGAIN_S = 0.2
 #: Between two notes of what is known. What is read again changes nothing.
@@ -84,8 +80,7 @@ class Presence:
         #: To be stored, and whether there is any.
         self._waiting: deque[Said] = deque()
         self._has_said = asyncio.Event()
-        self._source = Source("", presence_events.CLIENT, "")
-        self._writer, self._number = "", 0
+        self._own = OwnMessages(client, region)
         #: Connections to be closed, gateways to be asked, and whether there are any.
         self._over: list[Word] = []
         self._doubted: set[str] = set()
@@ -203,8 +198,7 @@ class Presence:
                 try:
                     await self._store(said)
                 except Unavailable as error:
-                    # It may be there or not: another writer stores it, and nothing changes by that.
-                    self._writer = ""
+                    # It may be there or not: nothing changes by storing it again.
                     extra = {"action": "store-presence", "reason": str(error)}
                     _log.warning("who has come and gone is not stored yet", extra=extra)
                     await asyncio.sleep(AGAIN_S)
@@ -214,27 +208,9 @@ class Presence:
                     await asyncio.sleep(GATHER_S)
 
     async def _store(self, said: list[Said]) -> None:
-        if not self._writer:
-            self._writer, self._number = secrets.token_hex(16), 0
-            self._source = Source(secrets.token_hex(8), presence_events.CLIENT, "")
-        self._number += 1
-        events = [presence_events.message(each) for each in said]
-        batch = Batch(
-            self._region,
-            self._writer,
-            self._number,
-            (self._source,),
-            tuple(event for event in events if event is not None),
-            presence=tuple(each.word for each in said if not each.is_event_only),
-        )
-        subject = streams.bus_subject(self._region, batch.writer)
-        headers = {"Nats-Msg-Id": batch_id(batch.writer, batch.number)}
-        try:
-            await self._client.jetstream(timeout=STORE_TIMEOUT_S).publish(
-                subject, batches.encode(batch), headers=headers
-            )
-        except (NatsError, TimeoutError) as error:
-            raise Unavailable(f"the stream did not take it: {error!r}") from error
+        events = (presence_events.message(each) for each in said)
+        words = (each.word for each in said if not each.is_event_only)
+        await self._own.store((event for event in events if event is not None), words)
 
     # What is known after a restart
 

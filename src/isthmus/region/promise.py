@@ -49,8 +49,10 @@ class Promises:
         self._changed.set()
         self._changed = asyncio.Event()
 
-    async def kept(self, incarnation: str, revision: int, peers: int, timeout_s: float) -> Kept:
-        """Wait until a peer has what was written at a revision, or this region is alone.
+    async def kept(
+        self, incarnation: str, revision: int, peers: int, timeout_s: float, wanted: int = 1
+    ) -> Kept:
+        """Wait until peers have what was written at a revision, or this region is alone.
 
         ``incarnation`` is the region's own when it was written: another one may have something
         else there. Raises TimeoutError when neither comes true in time: the write is stored here,
@@ -59,6 +61,6 @@ class Promises:
         async with asyncio.timeout(timeout_s):
             while True:
                 confirmed = self.peers.applied(incarnation, revision)
-                if confirmed or not peers or self._is_alone():
+                if len(confirmed) >= wanted or not peers or self._is_alone():
                     return Kept(confirmed, peers)
                 await self._changed.wait()

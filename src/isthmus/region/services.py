@@ -43,6 +43,7 @@ from isthmus.region.log_view import keep_following
 from isthmus.region.peer import PeerLink
 from isthmus.region.presence import Presence
 from isthmus.region.promise import Promises
+from isthmus.region.registry_events import RegistryTeller
 from isthmus.region.state import StateStore
 from isthmus.region.view_table import view_table
 
@@ -63,7 +64,7 @@ ALONE_HISTORY = 100
 class Services:
     """The parts, and what ties them together."""
 
-    def __init__(self, config: RegionConfig, client: Client, table: Table) -> None:
+    def __init__(self, config: RegionConfig, client: Client, table: Table, told: Table) -> None:
         loop = asyncio.get_running_loop()
         self.config = config
         self._client = client
@@ -93,6 +94,7 @@ class Services:
             client, self.store, self._state, self.presence, config.region, self._regions
         )
         self.departures = Departures(client, self.store, self._gateway_lives, self._acts_for)
+        self.teller = RegistryTeller(config.region, config.naming, client, self._state, told)
         self._began_s = monotonic_s()
         #: Transitions into and out of being alone, newest last.
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
@@ -131,6 +133,7 @@ class Services:
             for link in self.links.values():
                 group.create_task(link.run())
             group.create_task(self.bus.run())
+            group.create_task(self.teller.run())
             group.create_task(self.departures.run(self._knows_who_lives))
             group.create_task(self.presence.run(self.bus.read_own, self._knows_who_lives))
             await self._decide_incarnation()
@@ -320,7 +323,11 @@ async def run_services(config: RegionConfig, ready: Callable[[], None]) -> None:
     """Run one region's services until cancelled."""
     client = await connection.connect(config.nats, name="services")
     try:
-        async with view_table(Path(config.state_dir), "services", client) as table:
-            await Services(config, client, table).run(ready)
+        directory = Path(config.state_dir)
+        async with (
+            view_table(directory, "services", client) as table,
+            view_table(directory, "events", client) as told,
+        ):
+            await Services(config, client, table, told).run(ready)
     finally:
         await client.close()

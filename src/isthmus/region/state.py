@@ -16,6 +16,8 @@ T = TypeVar("T")
 
 INCARNATION = "state.incarnation"
 ALONE = "state.alone"
+#: The items whose events are being told.
+TELLING = "state.telling"
 
 
 def cursor_name(peer: str, stream: str) -> str:

@@ -9,6 +9,7 @@ from isthmus.core.batch import Source
 from isthmus.core.connecting import Refusal, accept
 from isthmus.core.session import (
     Action,
+    Ask,
     Close,
     Join,
     Leave,
@@ -101,6 +102,9 @@ class Connection:
             match action:
                 case Store():
                     self.gateway.store(self, action)
+                case Ask():
+                    self.fail("nobody answers requests here")
+                    return
                 case Send(data):
                     self.channel.send(self, data)
                 case Join(topic_filter, granted):

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.confirm import Durability
-from isthmus.core.connecting import Refusal, authorize_connect, begin
+from isthmus.core.connecting import Refusal, asked_by, authorize_connect, begin
 from isthmus.core.log_view import LogView
 from isthmus.core.permissions import Permissions
+from isthmus.core.rechecks import Rechecks
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store
 from isthmus.core.stamp import StampClock
@@ -33,6 +34,8 @@ ACCOUNT = "123456789012"
 LOCAL_PREFIX = "local/"
 #: Between two times that it says that it lives, and how far its sessions have come.
 SECOND_S = 1.0
+#: Whose rights are asked about in one turn: few, so that changes come in between.
+RECHECKED_AT_ONCE = 2
 #: Until the other gateways of a region hear of who has connected.
 CONNECTED_S = 0.02
 #: The longest that a session outlives its connection: no clock here is wrong by as much.
@@ -53,6 +56,8 @@ class Gateway:
         self.log: LogView = LogView()
         regions = frozenset(self.system.regions_named)
         self.permissions = Permissions(ACCOUNT, regions, self.log.view)
+        self._rechecks: Rechecks[Connection] = Rechecks()
+        self._is_rechecking = False
         self.gate = Gate(pause_limit_s=self.timing.alone_after_s)
         self.start = region.system.next_start()
         self.opened_after_s = self.world.now_s
@@ -91,14 +96,15 @@ class Gateway:
 
     def _follow(self) -> None:
         entries = self.nats.stream(LOG).after(self.log.position)
-        changed: set[str] = set()
+        changes = []
         for entry in entries:
             kind, key = entry.subject
-            changed |= self.log.take(entry.sequence, kind, key, entry.payload)
+            change = self.log.take(entry.sequence, kind, key, entry.payload)
+            if change is not None:
+                changes.append(change)
         self.gate.applied(self.log.position)
-        for connection in list(self._connections):
-            if connection.principal in changed:
-                self._recheck(connection)
+        self._rechecks.changed(self.log.view.concerned(changes))
+        self._recheck_some()
         if entries:
             self.process.after(WAKE_S, self._follow)
         else:
@@ -108,6 +114,18 @@ class Gateway:
         self._follow()
         self.delivery.store_restarted()
 
+    def _recheck_some(self) -> None:
+        """One turn of the loop; what is left has the next one."""
+        for _ in range(min(len(self._rechecks), RECHECKED_AT_ONCE)):
+            self._recheck(self._rechecks.next())
+        if self._rechecks and not self._is_rechecking:
+            self._is_rechecking = True
+            self.process.after(WAKE_S, self._recheck_more)
+
+    def _recheck_more(self) -> None:
+        self._is_rechecking = False
+        self._recheck_some()
+
     def _recheck(self, connection: Connection) -> None:
         session = connection.session
         if session is None:
@@ -115,7 +133,9 @@ class Gateway:
         if reason := self.log.view.refusal(connection.principal):
             connection.close(f"{reason} now", at_once=True)
             return
-        session.permissions = self.permissions.of(connection.principal, session.client_id, "")
+        session.permissions = self.permissions.of(
+            connection.principal, session.client_id, "", session.asked
+        )
         allowed, reason = session.permissions.allows("iot:Connect", f"client/{session.client_id}")
         if not allowed:
             connection.close(reason, at_once=True)
@@ -182,7 +202,7 @@ class Gateway:
             state = "revoked-refused" if "REVOKED" in reason else "refused"
             self.world.say(self.who, f"refuses {connect.client_id}: {reason}", state)
             return Refusal(ReasonCode.NOT_AUTHORIZED, reason)
-        permissions = self.permissions.of(principal, connect.client_id, "")
+        permissions = self.permissions.of(principal, connect.client_id, "", asked_by(connect))
         refusal = authorize_connect(connect, permissions)
         if refusal:
             self.world.say(self.who, f"refuses {connect.client_id}: {refusal.reason}", "refused")
@@ -193,6 +213,7 @@ class Gateway:
             self.world.reached["takeover"] += 1
             older.close("another connection has taken over this client id")
         self._clients[connect.client_id] = connection
+        self._rechecks.came(principal, connection)
         # Hexadecimal, so that names sort as the times do.
         connection.admitted = f"{self.process.now_ms():012x}.{self.start}.{self._accepted}"
         if self.nats.process.is_running:
@@ -211,6 +232,7 @@ class Gateway:
             self.delivery.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
         self.sessions.left(connection)
+        self._rechecks.went(connection.principal, connection)
         if self._clients.get(session.client_id) is connection:
             del self._clients[session.client_id]
 

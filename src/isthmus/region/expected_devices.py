@@ -1,0 +1,114 @@
+"""The list of expected devices over the region's internal API: put on it, taken off it, shown."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+from itertools import islice
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from aiohttp import web
+
+from isthmus.core import expected_devices
+from isthmus.core.expected_devices import EXPECTED_DEVICE, Expected
+from isthmus.core.item import Item
+from isthmus.core.registry import Writer
+from isthmus.core.view import View
+from isthmus.region import bodies
+from isthmus.region.access_keys import Kept, Update
+
+T = TypeVar("T")
+
+#: Devices of one request, and of one page of the list.
+DEVICES_MAX = 1000
+WRITES_AT_ONCE = 64
+#: AWS's, for a name or for none.
+_Thing = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9:_-]{0,128}\Z")]
+_Policy = Annotated[str, msgspec.Meta(pattern=r"^[\w+=,.@-]{0,128}\Z")]
+
+
+class _Named(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A device, by its certificate or by its CA and its common name."""
+
+    certificate: str = ""
+    ca: str = ""
+    common_name: str = ""
+
+    @property
+    def key(self) -> str:
+        return expected_devices.key(self.certificate, self.ca, self.common_name)
+
+
+class _Expected(_Named, frozen=True):
+    """A device, and what it is attached to."""
+
+    thing: _Thing = ""
+    policy: _Policy = ""
+
+
+class _Expect(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    devices: Annotated[tuple[_Expected, ...], msgspec.Meta(max_length=DEVICES_MAX)]
+
+
+class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    devices: Annotated[tuple[_Named, ...], msgspec.Meta(max_length=DEVICES_MAX)]
+
+
+class ExpectedDevices:
+    """What the API does with the list."""
+
+    def __init__(
+        self, view: View, be_current: Callable[[], Awaitable[object]], update: Update, kept: Kept
+    ) -> None:
+        self._view = view
+        self._be_current = be_current
+        self._update = update
+        self._kept = kept
+
+    async def expect(self, request: web.Request) -> dict[str, Any]:
+        """Put devices on the list; all of them are checked before one is written."""
+        asked = bodies.read(await request.read(), _Expect).devices
+        changes = {
+            each.key: partial(_expect, expected=Expected(each.thing, each.policy)) for each in asked
+        }
+        await self._be_current()
+        return await self._changed(changes)
+
+    async def forget(self, request: web.Request) -> dict[str, Any]:
+        """Take devices off the list: right whatever was missed, so it waits for nobody."""
+        asked = bodies.read(await request.read(), _Forget).devices
+        return await self._changed({each.key: expected_devices.forget for each in asked})
+
+    async def _changed(
+        self, changes: Mapping[str, Callable[[Item, Writer], Item]]
+    ) -> dict[str, Any]:
+        limit = asyncio.Semaphore(WRITES_AT_ONCE)
+
+        async def changed(key: str, change: Callable[[Item, Writer], Item]) -> int:
+            async with limit:
+                return (await self._update(EXPECTED_DEVICE, key, change))[1]
+
+        revisions = await asyncio.gather(*(changed(*each) for each in changes.items()))
+        return {"devices": len(changes), **await self._kept(max(revisions, default=0))}
+
+    async def list(self, request: web.Request) -> dict[str, Any]:
+        """Those on the list, a page at a time: the next one begins behind ``next``."""
+        behind = request.query.get("after")
+        keys = list(islice(self._view.catalogue.after(EXPECTED_DEVICE, name=behind), DEVICES_MAX))
+        return {
+            "devices": [_shown(self._view, key) for key in keys],
+            "next": keys[-1] if len(keys) == DEVICES_MAX else None,
+        }
+
+
+def _expect(item: Item, writer: Writer, expected: Expected) -> Item:
+    return expected_devices.expect(item, writer, expected)
+
+
+def _shown(view: View, key: str) -> dict[str, Any]:
+    found = expected_devices.expected(view.get(EXPECTED_DEVICE, key) or Item(EXPECTED_DEVICE, key))
+    first, is_named, common_name = key.partition(":")
+    by = {"ca": first, "common_name": common_name} if is_named else {"certificate": first}
+    return {**by, **(found._asdict() if found else {})}
