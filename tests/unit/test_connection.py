@@ -10,12 +10,13 @@ import pytest
 from mqtt_sessions import Rights, sent
 
 from isthmus.config import Limits
-from isthmus.core.connecting import begin
+from isthmus.core.connecting import Refusal, begin
 from isthmus.core.session import Store, Ticket
 from isthmus.gateway.connection import OWED_MAX, Connection
 from isthmus.gateway.shedding import Shedding
 from isthmus.gateway.stream import Ended
 from isthmus.wire import mqtt3
+from isthmus.wire.reason_codes import ReasonCode
 
 CONNECT = mqtt3.Connect("car-1", will=mqtt3.Will("cars/car-1/gone", b"gone"))
 
@@ -28,6 +29,9 @@ class Reversed:
     def __init__(self) -> None:
         self.ended: Ended | None = None
         self.last = b""
+
+    def certificate(self) -> str:
+        return "pem"
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         return data[::-1], self.last
@@ -87,7 +91,7 @@ class Opened:
             admit=lambda _, connect: begin(connect, Rights()),
             store=self._store,
             sessions=SimpleNamespace(begin=self._begins, went_on=lambda _: None),
-            presence=SimpleNamespace(came=lambda _: None),
+            presence=SimpleNamespace(came=lambda *_: None),
         )
         self._begins_later = begins_later
         self.connection = Connection(gateway, self.stream)
@@ -227,3 +231,21 @@ async def test_a_connection_that_is_closed_meanwhile_says_first_what_was_gathere
     opened.connection.scatter()
     assert opened.transport.written.pop() == b"bye"
     assert [each.payload for each in opened.heard()] == [b"1"]
+
+
+async def test_who_is_refused_later_is_not_read_from_and_hears_nothing_before() -> None:
+    opened = Opened()
+    gateway, transport = opened.connection._gateway, Transport()
+    gateway.admit = lambda *_: None  # type: ignore[assignment,method-assign]
+    connection = Connection(gateway, Reversed())
+    connection.connection_made(transport)  # type: ignore[arg-type]
+    said = (CONNECT, mqtt3.Publish("cars/car-1/x", b"early"), CONNECT)
+    connection.data_received(b"".join(mqtt3.encode(each) for each in said)[::-1])
+    assert transport.is_paused
+    assert not connection.is_read
+    assert (transport.written, opened.stored, transport.closed) == ([], [], "")
+    connection.refuse(Refusal(ReasonCode.NOT_AUTHORIZED, "nobody knows it"))
+    (answer, _) = transport.written
+    assert sent(answer[::-1]) == [mqtt3.Connack(False, 5)]
+    assert transport.closed == "closed"
+    assert opened.stored == []

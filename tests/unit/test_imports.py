@@ -40,7 +40,7 @@ OURS = {
     "director": SERVICE,
     "region": SERVICE | {"tasks"},
     "sim": {"core", "wire", "errors", "ports", "protocol"},
-    "gateway": SERVICE | {"region"},
+    "gateway": SERVICE | {"region", "tasks"},
     "aws_server": SERVICE | {"region", "aws", "tasks"},
 }
 JOIN_EVERYTHING = {"local", "fleet", "drill", "bench", "cli", "testing", "__main__"}
@@ -48,7 +48,7 @@ JOIN_EVERYTHING = {"local", "fleet", "drill", "bench", "cli", "testing", "__main
 PURE = {
     "core": {"lark", "msgspec", "sortedcontainers"},
     "wire": set(),
-    "aws": {"msgspec", "botocore"},
+    "aws": {"cbor2", "msgspec", "botocore"},
 }
 #: What a decision must not reach for: time and chance are arguments.
 NOT_IN_CORE = {"time", "random", "asyncio", "socket", "ssl", "os", "secrets", "threading", "uuid"}

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 
 from isthmus.clock import now_ms
 from isthmus.core.batch import Source
+from isthmus.core.commanding import Has
 from isthmus.core.connecting import (
     PACKET_MAX_BYTES,
     TOPIC_ALIAS_MAX,
@@ -24,8 +25,10 @@ from isthmus.core.connecting import (
     check_connect,
 )
 from isthmus.core.dialect import AWS, Dialect
+from isthmus.core.dismissals import Dismissal
 from isthmus.core.presence import DisconnectReason, reason_of
 from isthmus.core.session import (
+    Ask,
     Close,
     Join,
     Leave,
@@ -97,10 +100,27 @@ class Connection(asyncio.Protocol):
     def principal(self) -> str:
         return self._stream.principal
 
+    def certificate(self) -> str:
+        """The certificate that TLS has proven, in PEM; empty where there is none."""
+        return self._stream.certificate()
+
     @property
     def address(self) -> str:
         peer = self._transport.get_extra_info("peername") if self._transport else None
         return str(peer[0]) if peer else ""
+
+    @property
+    def ends(self) -> tuple[str, int, str, int]:
+        """Address and port of the client, and those that it has connected to."""
+        if self._transport is None:
+            return "", 0, "", 0
+        named = self._transport.get_extra_info
+        peer, here = named("peername") or ("", 0), named("sockname") or ("", 0)
+        return str(peer[0]), peer[1], str(here[0]), here[1]
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
 
     # asyncio.Protocol
 
@@ -146,6 +166,12 @@ class Connection(asyncio.Protocol):
         self._gateway.closed(self)
 
     def _end(self, ended: Ended) -> None:
+        if ended.http is not None and self._transport is not None:
+            transport = self._transport
+            # As far as MQTT goes, it is over.
+            self.connection_lost(None)
+            self._gateway.rest.take(transport, ended.http)
+            return
         if ended.is_goodbye and self.session is not None and self._transport is not None:
             if self._held_back or self._must_wait():
                 self._held_back.append(Disconnect())
@@ -197,14 +223,20 @@ class Connection(asyncio.Protocol):
         self.check_owed()
 
     def _connect(self, packet: Packet) -> None:
+        if self._is_beginning:
+            # It is refused soon: what it has sent behind its CONNECT was in vain.
+            return
         assigned_id = f"assigned-{secrets.token_hex(16)}"
         connect = check_connect(packet, assigned_id, self.dialect)
         if isinstance(connect, Refusal):
-            self._refuse(connect)
+            self.refuse(connect)
             return
         accepted = self._gateway.admit(self, connect)
         if isinstance(accepted, Refusal):
-            self._refuse(accepted)
+            self.refuse(accepted)
+            return
+        if accepted is None:
+            self._wait_to_be_refused()
             return
         self.session = accepted
         self.source = Source(secrets.token_hex(8), accepted.client_id, self.principal)
@@ -227,11 +259,18 @@ class Connection(asyncio.Protocol):
                 dialect=self.dialect,
             )
         )
-        self._gateway.presence.came(self)
+        self._gateway.presence.came(self, connect.keep_alive_s)
         self._gateway.sessions.went_on(self)
         self._go_on()
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _wait_to_be_refused(self) -> None:
+        """Read nothing more, until somebody else has said what the client is told."""
+        assert self._transport is not None
+        self._is_beginning, self.is_read = True, False
+        self._transport.pause_reading()
+
+    def refuse(self, refusal: Refusal) -> None:
+        """Answer CONNECT by a refusal, and close."""
         self._send(refusal.answer(self._decoder.level))
         self.close(f"refused: {refusal.reason}")
 
@@ -256,13 +295,17 @@ class Connection(asyncio.Protocol):
                     if self._rates is not None:
                         self._rates.sent(len(data))
                 case Join(topic_filter, granted):
-                    self._gateway.join(self, topic_filter, granted)
+                    self._gateway.subscribed.join(self, topic_filter, granted)
                 case Leave(topic_filter, granted):
-                    self._gateway.leave(self, topic_filter, granted)
+                    self._gateway.subscribed.leave(self, topic_filter, granted)
                 case Recall(topic_filter, granted):
                     self._gateway.recall(self, topic_filter, granted)
                 case Remember():
                     self._gateway.sessions.remember(self, action)
+                case Ask():
+                    self._gateway.requests.ask(self, action)
+                case Has(execution):
+                    self._gateway.commands.has(execution)
                 case Close(reason, code):
                     self.close(reason, by=reason_of(code))
                     return
@@ -351,6 +394,16 @@ class Connection(asyncio.Protocol):
     def taken_over(self, reason: str) -> None:
         """The client has a newer connection."""
         self.close(reason, code=ReasonCode.SESSION_TAKEN_OVER)
+
+    def dismissed(self, dismissal: Dismissal) -> None:
+        """Somebody has asked that this connection end."""
+        session = self.session
+        assert session is not None
+        if dismissal.cleans:
+            session.expiry_s = 0
+        if dismissal.silences:
+            session.will = None
+        self.close("an API has asked for it", code=ReasonCode.ADMINISTRATIVE_ACTION)
 
     def close(
         self,

@@ -94,6 +94,7 @@ class Delivery:
         peers: Sequence[str],
         take_items: Callable[[tuple[bytes, ...]], None],
         sharing: Sharing,
+        joined: Callable[[Connection, str], None],
         *,
         follows_all: bool,
         is_everywhere: Callable[[str], bool],
@@ -103,6 +104,7 @@ class Delivery:
         self._is_everywhere = is_everywhere
         self._take_items = take_items
         self._sharing = sharing
+        self._joined = joined
         self._subscribers = Subscribers()
         #: Followed, and up to where everything was delivered.
         self.places: Places = {}
@@ -118,6 +120,7 @@ class Delivery:
             self._sharing.join(connection, topic_filter, granted)
         else:
             self._subscribers.add(topic_filter, connection, granted)
+            self._joined(connection, topic_filter)
 
     def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
         if is_shared(topic_filter):

@@ -26,26 +26,38 @@ from isthmus.config import RegionConfig
 from isthmus.core import carried
 from isthmus.core.admission import Admission
 from isthmus.core.batch import Batch, Share
-from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, authorize_connect, begin
+from isthmus.core.command_executions import BY_GATEWAYS
+from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, asked_by, authorize_connect, begin
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
-from isthmus.core.permissions import Permissions
 from isthmus.core.promises import Promise
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store, Ticket
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
+from isthmus.core.view import Change
 from isthmus.errors import InputError
 from isthmus.gateway.authentication import Authentication
+from isthmus.gateway.commands import Commands
 from isthmus.gateway.connection import Connection
+from isthmus.gateway.data_requests import DataRequests
 from isthmus.gateway.delivery import Delivery
+from isthmus.gateway.denials import Denials
 from isthmus.gateway.door import Door
+from isthmus.gateway.events import Events
 from isthmus.gateway.lane import Lane
 from isthmus.gateway.listeners import Listeners
+from isthmus.gateway.live_rights import LiveRights
+from isthmus.gateway.newcomers import Newcomers
 from isthmus.gateway.presence import Presence
+from isthmus.gateway.publishing import Publishing, Storing
+from isthmus.gateway.requests import Requests
+from isthmus.gateway.rest import Rest
+from isthmus.gateway.rights import permissions_of
 from isthmus.gateway.sessions import Departed, Sessions
 from isthmus.gateway.sharing import Leftover, Sharing
 from isthmus.gateway.shedding import Shedding
+from isthmus.gateway.subscribed import Subscribed
 from isthmus.region.entrance import Entrance
 from isthmus.region.log_view import keep_following
 from isthmus.region.standing import Standing
@@ -73,14 +85,13 @@ class Gateway:
         self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
-        self._log_view = LogView(table)
+        self._log_view = LogView(table, BY_GATEWAYS)
+        view = self._log_view.view
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()
         self._log_view.watch(RETAINED, self._note_retained)
-        self._listeners = Listeners(config, Authentication(config, self._log_view.view))
-        self._permissions = Permissions(
-            config.account_id, config.arn_regions, self._log_view.view, _note_unreadable
-        )
+        self._listeners = Listeners(config, Authentication(config, view))
+        self._permissions = permissions_of(config, view)
         self._gate = Entrance(client, self._log_view, config.alone_after_s)
         self._publisher = Publisher(client)
         self._clock = StampClock(config.region, self.id)
@@ -93,6 +104,9 @@ class Gateway:
         self._lane_of = {**self._lanes, Promise.MEMORY: self._lanes[Promise.REGION]}
         self._promises = config.promises
         peers = [peer.region for peer in config.peers]
+        kept = self._lanes[Promise.TWO_REGIONS if peers else Promise.REGION]
+        self._clients: dict[str, Connection] = {}
+        self.commands = Commands(self._log_view, kept, self._clients.get)
         self._sharing = Sharing(client, config.region, self._is_everywhere, self._hand_over)
         self._delivery = Delivery(
             client,
@@ -100,6 +114,7 @@ class Gateway:
             peers,
             self._take_items,
             self._sharing,
+            self.commands.joined,
             follows_all=bool(config.everywhere),
             is_everywhere=self._is_everywhere,
         )
@@ -108,15 +123,24 @@ class Gateway:
             config.region,
             self.id,
             self._log_view,
-            self._lanes[Promise.TWO_REGIONS if peers else Promise.REGION],
+            kept,
             self._delivery,
             self.store,
             self._sharing,
         )
-        self.presence = Presence(client, self.id, config.canary_prefix)
+        publishing = self._publishing = Publishing(
+            client, self.notice_pause, self._gate, self.shedding, self._storing()
+        )
+        say = Events(publishing.put).say
+        self.subscribed = Subscribed(config.canary_prefix, view, self._delivery, say)
+        self.presence = Presence(client, self.id, config.canary_prefix, self._log_view)
+        self._newcomers = Newcomers(client, view, say, is_asked=config.aws_api is not None)
+        self.requests = Requests(client, view.associated, say, config.promise_timeout_s)
+        data = DataRequests(client, config.promise_timeout_s)
+        self.rest = Rest(view, self._permissions, publishing, self.shedding, self._newcomers, data)
+        self._denials = Denials(view, say, config.canary_prefix)
         self._connections: set[Connection] = set()
-        self._clients: dict[str, Connection] = {}
-        self._principals: dict[str, set[Connection]] = {}
+        self._rights = LiveRights(view, self._permissions, self.commands.rights_changed)
         #: Let in since the other gateways were last told.
         self._connected: dict[str, tuple[int, str]] = {}
         self._route_epoch = 0
@@ -124,6 +148,10 @@ class Gateway:
         self._draining: asyncio.Task[None] | None = None
         self._swept_s = monotonic_s()
         self._is_settled = False
+
+    def _storing(self) -> Storing:
+        choose = self._sharing.choose
+        return Storing(self._lane_of, self._promises, self._log_view, self._clock, choose)
 
     now_s = staticmethod(monotonic_s)
 
@@ -137,10 +165,12 @@ class Gateway:
         await self._client.subscribe("region.connected", cb=self._on_connected)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
         await self.presence.start()
+        await self._publishing.start()
         await self._listeners.open(partial(Connection, self), self._door)
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(keep_following(self._client, self._log_view, self._changed))
+                group.create_task(self._rights.run())
                 group.create_task(self._delivery.run())
                 group.create_task(self.sessions.run())
                 for lane in self._lanes.values():
@@ -152,8 +182,11 @@ class Gateway:
         finally:
             self._listeners.close()
             self._door.close()
+            self._newcomers.close()
             for each in list(self._connections):
                 each.close("the gateway stops", code=ReasonCode.SERVER_SHUTTING_DOWN)
+            await self.requests.stop()
+            await self.rest.stop()
 
     # Admission
 
@@ -176,16 +209,22 @@ class Gateway:
             self._is_settled = True
             keep_for_good()
 
-    def admit(self, connection: Connection, connect: Connect) -> Session | Refusal:
-        """Decide on a CONNECT; an accepted client takes over from its older connection."""
+    def admit(self, connection: Connection, connect: Connect) -> Session | Refusal | None:
+        """Decide on a CONNECT; an accepted client takes over from its older connection.
+
+        None where the client is a newcomer, which is refused a little later.
+        """
         if self._gate.admission is not Admission.OPEN:
             return Refusal(ReasonCode.SERVER_UNAVAILABLE, "catching-up", is_passing=True)
         principal = connection.principal
         if reason := self._log_view.view.refusal(principal):
-            return Refusal(ReasonCode.NOT_AUTHORIZED, reason)
-        permissions = self._permissions.of(principal, connect.client_id, connection.address)
+            return self._newcomers.refuse(connection, reason)
+        permissions = self._permissions.of(
+            principal, connect.client_id, connection.address, asked_by(connect)
+        )
         refusal = authorize_connect(connect, permissions)
         if refusal:
+            self._denials.denied(connect.client_id, principal, connection.address)
             return refusal
         older = self._clients.get(connect.client_id)
         no_room = self.shedding.refuse(
@@ -198,30 +237,16 @@ class Gateway:
             self.closed(older)
         self._clients[connect.client_id] = connection
         self._connected[connect.client_id] = connection.admitted = (now_ms(), secrets.token_hex(4))
-        self._principals.setdefault(principal, set()).add(connection)
+        self._rights.came(principal, connection)
         expiry_max_s = self.config.session_expiry_max_s
         return begin(connect, permissions, expiry_max_s, connection.dialect)
 
-    def _changed(self, principals: set[str]) -> None:
+    def _changed(self, changes: list[Change]) -> None:
         """The log has brought news: of whose rights, and how far."""
         self._gate.applied()
-        for principal in principals:
-            for connection in list(self._principals.get(principal, ())):
-                self._recheck(connection)
-
-    def _recheck(self, connection: Connection) -> None:
-        session = connection.session
-        if session is None:
-            return
-        if reason := self._log_view.view.refusal(connection.principal):
-            connection.close(f"{reason} now", code=ReasonCode.NOT_AUTHORIZED, at_once=True)
-            return
-        session.permissions = self._permissions.of(
-            connection.principal, session.client_id, connection.address
-        )
-        allowed, reason = session.permissions.allows("iot:Connect", f"client/{session.client_id}")
-        if not allowed:
-            connection.close(reason, code=ReasonCode.NOT_AUTHORIZED, at_once=True)
+        concerned = self._log_view.view.concerned(changes)
+        self.rest.changed(concerned)
+        self._rights.changed(concerned)
 
     # Connections
 
@@ -241,7 +266,7 @@ class Gateway:
         self.presence.went(connection)
         self._sharing.closed(connection)
         for topic_filter, granted in session.subscriptions.items():
-            self.leave(connection, topic_filter, granted)
+            self._delivery.leave(connection, topic_filter, granted)
         session.subscriptions.clear()
         is_open = self._gate.admission is Admission.OPEN
         if self.sessions.left(connection, publishes=is_open) and session.will is not None:
@@ -250,17 +275,7 @@ class Gateway:
         session.will = None
         if self._clients.get(session.client_id) is connection:
             del self._clients[session.client_id]
-        peers = self._principals.get(connection.principal)
-        if peers is not None:
-            peers.discard(connection)
-            if not peers:
-                del self._principals[connection.principal]
-
-    def join(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._delivery.join(connection, topic_filter, granted)
-
-    def leave(self, connection: Connection, topic_filter: str, granted: Granted) -> None:
-        self._delivery.leave(connection, topic_filter, granted)
+        self._rights.went(connection.principal, connection)
 
     # Messages
 
@@ -370,13 +385,14 @@ class Gateway:
         if self._draining is not None:
             self._draining.cancel()
             self._draining = None
-        if route.target != self.config.region and self._clients:
+        if route.target != self.config.region:
             self._draining = asyncio.create_task(self._drain(route))
 
     async def _drain(self, route: protocol.Route) -> None:
         """Close those who are connected now, paced. Who comes back nevertheless may stay."""
         extra = {"action": "drain", "epoch": route.epoch, "target": route.target}
         _log.info("the route leads elsewhere", extra=extra)
+        self.rest.drain()
         for connection in list(self._clients.values()):
             reason = f"the route leads to {route.target}"
             connection.close(reason, code=ReasonCode.USE_ANOTHER_SERVER)
@@ -405,6 +421,7 @@ class Gateway:
             connection.cut()
 
     def _sweep(self, now_s: float) -> None:
+        self.rest.sweep(now_s)
         self._cut_slow(self._connections)
         for connection in list(self._connections):
             if not connection.is_read:
@@ -425,6 +442,7 @@ class Gateway:
                 connected, self._connected = self._connected, {}
                 told = protocol.Connected(self.id, connected)
                 await self._client.publish("region.connected", protocol.encode(told))
+            self.subscribed.tell()
             await self.presence.tell()
             if self._client.is_connected and monotonic_s() - told_s >= SWEEP_S:
                 told_s = monotonic_s()
@@ -445,15 +463,11 @@ class Gateway:
         )
 
 
-def _note_unreadable(reason: str) -> None:
-    _log.warning("a policy cannot be read", extra={"action": "bad-policy", "reason": reason})
-
-
 async def run_gateway(config: RegionConfig, ready: Callable[[], None]) -> None:
     """Run one gateway process until cancelled."""
     client = await nats_connection.connect(config.gateway_nats, name="gateway")
     try:
-        async with view_table(Path(config.state_dir), "gateway", client) as table:
+        async with view_table(Path(config.state_dir), "gateway", client, BY_GATEWAYS) as table:
             await Gateway(config, client, table).run(ready)
     finally:
         await client.close()

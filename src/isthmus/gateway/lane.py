@@ -138,6 +138,32 @@ class Lane:
         )
         self._gather(is_full)
 
+    def put(
+        self,
+        client: Client,
+        publish: Publish,
+        at_ms: int,
+        shares: tuple[Share, ...],
+        identity: str,
+    ) -> None:
+        """Take a publish that came by no connection, under an identity."""
+        source = client.source
+        assert source is not None
+        is_full = self._writer.add(
+            source,
+            publish.topic,
+            publish.payload,
+            qos=publish.qos,
+            dup=False,
+            at_ms=at_ms,
+            token=(client, Ticket(0)),
+            identity=identity,
+            properties=publish.properties,
+            retain=publish.retain,
+            shares=shares,
+        )
+        self._gather(is_full)
+
     def carry(self, item: bytes, carrying: Carrying | None = None) -> None:
         """Take an item that goes with the messages."""
         self._gather(self._writer.carry(item, carrying))

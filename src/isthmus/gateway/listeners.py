@@ -39,6 +39,9 @@ class _ByAlpn:
     def ended(self) -> Ended | None:
         return self._stream.ended
 
+    def certificate(self) -> str:
+        return self._stream.certificate()
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         if self._tls.is_open:
             return self._stream.feed(data)

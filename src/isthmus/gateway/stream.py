@@ -10,12 +10,21 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 
+class Http(NamedTuple):
+    """The client speaks HTTP and no MQTT: below which stream, and what it has said so far."""
+
+    stream: Stream
+    data: bytes
+
+
 class Ended(NamedTuple):
-    """Nothing more comes from this client, and why."""
+    """Nothing more of MQTT comes from this client, and why."""
 
     reason: str
     #: The client took its leave in the transport's own words: as good as DISCONNECT.
     is_goodbye: bool = False
+    #: Where its connection goes on, if it does.
+    http: Http | None = None
 
 
 class Stream(Protocol):
@@ -24,6 +33,9 @@ class Stream(Protocol):
     @property
     def principal(self) -> str:
         """The certificate that the client speaks as, by its SHA-256; empty until that is known."""
+
+    def certificate(self) -> str:
+        """The certificate that TLS has proven, in PEM; empty where there is none."""
 
     @property
     def ended(self) -> Ended | None:
@@ -45,6 +57,9 @@ class PlainStream:
     def __init__(self, principal: str) -> None:
         self.principal = principal
         self.ended: Ended | None = None
+
+    def certificate(self) -> str:
+        return ""
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         return data, b""

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import InvalidVersion
 from OpenSSL import SSL, crypto
 
 from isthmus.clock import now_ms
@@ -30,6 +31,8 @@ READ_BYTES = 65_536
 #: What AWS calls MQTT with client certificates in ALPN.
 MQTT = b"x-amzn-mqtt-ca"
 HTTP = b"http/1.1"
+#: And what it calls HTTP with them.
+DEVICE_HTTP = b"x-amzn-http-ca"
 #: The record of a fatal alert before any key is agreed: unrecognized_name, RFC 6066, section 3.
 #: OpenSSL would send it for a callback that fails, whose traceback pyOpenSSL prints.
 UNRECOGNIZED_NAME = b"\x15\x03\x03\x00\x02\x02\x70"
@@ -87,7 +90,7 @@ def _mqtt_or_nothing(
 
 
 def https_context(files: TlsFiles) -> SSL.Context:
-    """For MQTT and HTTP, by ALPN; HTTP without it. Only MQTT needs a certificate by itself."""
+    """For MQTT and HTTP, by ALPN; HTTP without it. Only devices' protocols need a certificate."""
     context = _context(files)
     context.set_verify(SSL.VERIFY_PEER, _accept)
     context.set_alpn_select_callback(_mqtt_or_http)
@@ -96,10 +99,11 @@ def https_context(files: TlsFiles) -> SSL.Context:
 
 def _mqtt_or_http(connection: SSL.Connection, offered: list[bytes]) -> bytes:
     """Raises where a client offers only what is not spoken: OpenSSL then tells it so."""
-    if MQTT in offered:
-        # The context's callback stays.
-        connection.set_verify(_CERTIFICATE_REQUIRED)
-        return MQTT
+    for protocol in (MQTT, DEVICE_HTTP):
+        if protocol in offered:
+            # The context's callback stays.
+            connection.set_verify(_CERTIFICATE_REQUIRED)
+            return protocol
     if HTTP in offered:
         return HTTP
     raise SSL.Error(f"no protocol of ours among {offered}")
@@ -161,6 +165,11 @@ class TlsStream:
         self.protocol = b""
         self.ended: Ended | None = None
 
+    def certificate(self) -> str:
+        # OpenSSL has it as long as the connection lasts: nobody else keeps it for the few who ask.
+        shown = self._connection.get_peer_certificate(as_cryptography=True)
+        return "" if shown is None else shown.public_bytes(Encoding.PEM).decode()
+
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         answer = b""
         if not self.is_open:
@@ -199,10 +208,15 @@ class TlsStream:
         connection = self._connection
         connection.do_handshake()
         self.protocol = connection.get_alpn_proto_negotiated()
-        certificate = connection.get_peer_certificate(as_cryptography=True)
+        try:
+            certificate = connection.get_peer_certificate(as_cryptography=True)
+            ends = None if certificate is None else certificate.not_valid_after_utc
+        except (ValueError, InvalidVersion) as error:
+            # OpenSSL is content with some that nobody else could read.
+            raise SSL.Error(f"the certificate cannot be read: {error}") from None
+        if ends is not None and ends.timestamp() * 1000 < now_ms():
+            raise SSL.Error("the certificate has expired since it was proven")
         if certificate is not None:
-            if certificate.not_valid_after_utc.timestamp() * 1000 < now_ms():
-                raise SSL.Error("the certificate has expired since it was proven")
             self.principal = hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()
         elif self.protocol not in self._anonymous:
             # A session that was begun without one, for another protocol.

@@ -1,14 +1,17 @@
 """MQTT over WebSocket: one HTTP request, then frames (RFC 6455; MQTT 5, section 6).
 
-HTTP is spoken for exactly one request, without a body and with nothing behind it: whatever is not
-the upgrade is answered and closed, so there is no second request whose beginning two parsers could
-see in two places. Frames are an envelope only: where they begin and end means nothing for packets.
-A client's close frame is as good as DISCONNECT, so its will is not published; AWS does the same.
+HTTP is spoken here for exactly one request, without a body and with nothing behind it: what is sent
+to MQTT's path and is not the upgrade is answered and closed, so there is no second request whose
+beginning two parsers could see in two places. Requests for other paths are left to whoever answers
+them (``rest_connection``), from their first byte on. Frames are an envelope only: where they begin
+and end means nothing for packets. A client's close frame is as good as DISCONNECT, so its will is
+not published; AWS does the same.
 """
 
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
@@ -21,9 +24,10 @@ from websockets.server import ServerProtocol
 from websockets.typing import Subprotocol
 
 from isthmus.core.connecting import PACKET_MAX_BYTES
-from isthmus.gateway.stream import Ended, Stream
+from isthmus.gateway.stream import Ended, Http, Stream
 
 PATH = "/mqtt"
+_FOR_MQTT = re.compile(rb"/mqtt(?=[? ])")
 #: The second is what clients of MQTT 3.1 asked for, and some still do.
 SUBPROTOCOLS = (Subprotocol("mqtt"), Subprotocol("mqttv3.1"))
 #: Of the request: the longest signed address and its session token fit several times.
@@ -70,12 +74,17 @@ def by_certificate(upgrade: Upgrade) -> str | Forbidden:
     """
     if not upgrade.certificate:
         return Forbidden("a client certificate is needed")
-    origin = upgrade.header("origin")
-    if origin is not None:
-        site = _host(origin)
-        if site is None or site != _host(f"//{upgrade.header('host')}"):
-            return Forbidden("a page of another site may not use this certificate")
+    if is_of_another_site(upgrade.header("origin"), upgrade.header("host")):
+        return Forbidden("a page of another site may not use this certificate")
     return upgrade.certificate
+
+
+def is_of_another_site(origin: str | None, host: str | None) -> bool:
+    """Whether a browser says that a page asks which did not come from the host that is asked."""
+    if origin is None:
+        return False
+    site = _host(origin)
+    return site is None or site != _host(f"//{host}")
 
 
 def _host(address: str) -> str | None:
@@ -83,6 +92,13 @@ def _host(address: str) -> str | None:
         return urlsplit(address).hostname
     except ValueError:
         return None
+
+
+def _is_for_another(head: bytearray) -> bool:
+    """Whether a request is there, and for another place than MQTT's."""
+    line, is_there, _ = head.partition(b"\r\n")
+    _, is_request, target = line.partition(b" ")
+    return bool(is_there and is_request) and not _FOR_MQTT.match(target)
 
 
 class WebSocketStream:
@@ -101,6 +117,9 @@ class WebSocketStream:
         # has to search for that.
         if self._frames is not None:
             self._frames.parser.close()
+
+    def certificate(self) -> str:
+        return self._over.certificate()
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
         received, answer = self._over.feed(data)
@@ -134,6 +153,9 @@ class WebSocketStream:
         head = self._head
         begin = max(len(head) - 3, 0)
         head += received
+        if _is_for_another(head):
+            self.ended = Ended("HTTP is spoken", http=Http(self._over, bytes(head)))
+            return b""
         if not head[:1].isalpha():
             return self._refuse(HTTPStatus.BAD_REQUEST, "HTTP is spoken here")
         end = head.find(b"\r\n\r\n", begin)
