@@ -14,11 +14,13 @@ from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 
 from isthmus.adapters.buckets import Buckets
+from isthmus.adapters.hooks import Hooks
 from isthmus.adapters.memory import MemoryChangeLog
 from isthmus.adapters.sealing import KEY_BYTES, Sealing
 from isthmus.adapters.x509 import DeviceX509
 from isthmus.aws import handlers, models, requests, responses
 from isthmus.aws.context import Context
+from isthmus.aws.devices.fleet_provisioning import creations
 from isthmus.aws.listed import LISTED
 from isthmus.aws.operations import Operations
 from isthmus.aws.requests import Call, HttpRequest
@@ -26,9 +28,11 @@ from isthmus.aws.responses import HttpResponse
 from isthmus.aws.service_error import ServiceError
 from isthmus.core.arns import Naming
 from isthmus.core.presence import Roster, Word
+from isthmus.core.retained import RETAINED, retain
 from isthmus.core.stamp import StampClock
 from isthmus.region.items import ItemStore
 from isthmus.region.turns import Turns
+from isthmus.wire.packets import Publish
 
 ENDPOINT = "https://iot.example.com"
 ACCOUNT = "123456789012"
@@ -57,12 +61,32 @@ class Services:
 
     def __init__(self) -> None:
         self.roster = Roster()
+        #: By the name of a connection: what it subscribes to.
+        self.filters: dict[str, dict[str, int]] = {}
 
     async def known(self, clients: Sequence[str]) -> list[Word]:
         return self.roster.known(clients)
 
     async def connected(self, behind: str) -> list[Word]:
         return self.roster.connected(behind, CONNECTED_MAX)
+
+    async def subscriptions(self, word: Word) -> dict[str, int]:
+        return self.filters[word.present.session]
+
+
+class Gateway:
+    """The region's gateway, which has nobody but the API to listen to."""
+
+    def __init__(self, region: AwsRegion) -> None:
+        self._region = region
+        self.taken: list[tuple[Publish, str]] = []
+
+    async def publish(self, message: Publish, principal: str) -> None:
+        self.taken.append((message, principal))
+        if message.retain:
+            region = self._region
+            present = region.store.get(RETAINED, message.topic)
+            await region.store.merge(retain(present, region.clock, message, region.now_ms))
 
 
 class AwsRegion:
@@ -79,11 +103,16 @@ class AwsRegion:
         self.clock = StampClock(region, "i")
         #: What the next request's handler takes for the time.
         self.now_ms = 1_700_000_000_000
-        self.x509 = x509 or DeviceX509(Sealing(b"k" * KEY_BYTES))
+        self.sealing = Sealing(b"k" * KEY_BYTES)
+        self.x509 = x509 or DeviceX509(self.sealing)
         self._turns = Turns()
         self.services = Services()
+        self.gateway = Gateway(self)
         #: By name, the directories that stand for buckets.
         self.buckets = Buckets({})
+        #: By ARN, the hooks of provisioning templates.
+        self.hooks = Hooks({})
+        self.creations = creations()
         #: The operations that whoever asks may not carry out.
         self.never: set[str] = set()
         self._operations = operations
@@ -103,8 +132,12 @@ class AwsRegion:
             self.x509,
             turn=self._turns.of,
             connectivity=self.services,
+            messages=self.gateway,
             give_way=partial(asyncio.sleep, 0),
             buckets=self.buckets,
+            sealing=self.sealing,
+            hooks=self.hooks,
+            creations=self.creations,
             may=may,
         )
 

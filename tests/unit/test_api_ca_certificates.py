@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from aws_asking import exchange, overtake, refusal, writes
 from aws_region import AwsRegion
@@ -19,7 +21,10 @@ from isthmus.core.stamp import StampClock
 CA = new_ca()
 ARN = f"arn:aws:iot:eu-west-1:123456789012:cacert/{CA.id}"
 SNI = {"caCertificate": CA.pem, "certificateMode": "SNI_ONLY"}
-BODY = {"templateBody": "{}", "roleArn": "arn:aws:iam::123456789012:role/r"}
+TEMPLATE = json.dumps(
+    {"Resources": {"thing": {"Type": "AWS::IoT::Thing", "Properties": {"ThingName": "t"}}}}
+)
+BODY = {"templateBody": TEMPLATE, "roleArn": "arn:aws:iam::123456789012:role/r"}
 
 
 def described(client):
@@ -187,10 +192,11 @@ def test_a_ca_that_is_there_is_not_registered_again(region, client):
     "config",
     [
         {"roleArn": BODY["roleArn"]},
-        {"templateBody": "{}"},
+        {"templateBody": TEMPLATE},
         {**BODY, "templateName": "t"},
         {**BODY, "templateBody": "{"},
         {**BODY, "templateBody": "[]"},
+        {**BODY, "templateBody": "{}"},
     ],
 )
 def test_what_could_register_no_device_is_refused(region, client, config):

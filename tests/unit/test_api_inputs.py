@@ -13,8 +13,7 @@ from isthmus.aws import models
 from isthmus.core import registry
 from isthmus.core.registry import CERTIFICATE, Writer
 
-IOT = models.service("iot")
-HANDLED = handled()
+HANDLED = [(service, name) for service in models.SERVICES for name in handled(service)]
 ARN = "arn:aws:iot:eu-west-1:123456789012"
 #: Of things that are there, so that not every name leads nowhere.
 PRESENT = {
@@ -55,19 +54,20 @@ def region():
     return made
 
 
-def answer(made, name, parameters):
-    return made.answer("iot", request_of(IOT.operations[name], parameters))
+def answer(made, name, parameters, service="iot"):
+    operation = models.service(service).operations[name]
+    return made.answer(service, request_of(operation, parameters))
 
 
-@pytest.mark.parametrize("name", HANDLED)
+@pytest.mark.parametrize(("service", "name"), HANDLED)
 @given(data=st.data())
 @settings(max_examples=15, deadline=None)
-def test_valid_input_is_answered_as_botocore_can_read(name, data):
-    operation = IOT.operations[name]
+def test_valid_input_is_answered_as_botocore_can_read(service, name, data):
+    operation = models.service(service).operations[name]
     drawn = data.draw(valid(operation.input_shape))
     there = data.draw(st.sets(st.sampled_from(sorted(PRESENT))))
     drawn |= {k: PRESENT[k] for k in there if k in operation.input_shape.members}
-    response = answer(region(), name, drawn)
+    response = answer(region(), name, drawn, service)
     assert response.status < 500
     parsed = create_parser("rest-json").parse(
         {"status_code": response.status, "headers": response.headers, "body": response.body},

@@ -85,6 +85,11 @@ def test_a_thing_is_shown_with_all_that_is_known_of_it(region):
         "disconnectReason": "CONNECTION_LOST",
         "clientId": "a",
     }
+    asked = Present("newer", 3000, "certificate", keep_alive_s=60, session_expiry_s=0)
+    region.services.roster.take(Word("a", 6, "eu", "g", asked))
+    (thing,) = client.search_index(queryString="connectivity.connected:true")["things"]
+    terms = {"keepAliveDuration": 60, "cleanSession": True, "sessionExpiry": 0}
+    assert terms.items() <= thing["connectivity"].items()
     assert set(client.search_index(queryString="thingName:b")["things"][0]) == {
         "thingName",
         "thingId",

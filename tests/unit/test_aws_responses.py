@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.aws import models, responses
+from isthmus.aws.devices import fleet_provisioning
 from isthmus.aws.requests import Call
 from isthmus.aws.service_error import COMMON_ERRORS, ServiceError, invalid
 from isthmus.errors import BrokenInvariant
@@ -230,4 +231,4 @@ def test_errors_that_the_engine_raises_are_in_the_models_or_common_to_all():
     }
     assert raised
     known = {code for service in SERVICES[:2] for code in service.errors}
-    assert raised <= known | COMMON_ERRORS.keys()
+    assert raised <= known | COMMON_ERRORS.keys() | fleet_provisioning.ERRORS.keys()

@@ -16,17 +16,21 @@ from itertools import groupby
 from typing import Protocol
 
 from isthmus.aws.buckets import Buckets
+from isthmus.aws.hooks import Hooks
+from isthmus.aws.ownership import Sealing
 from isthmus.aws.requests import Call
 from isthmus.aws.service_error import invalid
 from isthmus.aws.x509 import X509
 from isthmus.core.arns import Naming
 from isthmus.core.catalogue import Catalogue
 from isthmus.core.item import Item
+from isthmus.core.limits import TokenBucket
 from isthmus.core.presence import Word
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
 from isthmus.errors import InputError
+from isthmus.wire.packets import Publish
 
 #: From the newest version and a writer to the version that is to be; the same one changes nothing.
 Change = Callable[[Item, Writer], Item]
@@ -63,6 +67,18 @@ class Connectivity(Protocol):
         """The words of the next who are connected, in order; none where there is nobody more."""
         ...
 
+    async def subscriptions(self, word: Word) -> dict[str, int]:
+        """The filters of a connection, and at which QoS, as its gateway knows; in any region."""
+        ...
+
+
+class Messages(Protocol):
+    """The gateways of this region, which take in what is published by no connection."""
+
+    async def publish(self, message: Publish, principal: str) -> None:
+        """Return when the promise of a checked message is kept; raises Unavailable."""
+        ...
+
 
 @dataclass(slots=True)
 class Context:
@@ -78,9 +94,14 @@ class Context:
     #: between the look and the write. Those of other processes and regions may, and pass a limit.
     turn: Turn
     connectivity: Connectivity
+    messages: Messages
     #: Lets other requests go on: for whoever looks at more than one page of a list.
     give_way: Callable[[], Awaitable[None]]
     buckets: Buckets
+    sealing: Sealing
+    hooks: Hooks
+    #: Of the certificates that devices ask this process for.
+    creations: TokenBucket
     #: Whether the caller may carry out an operation, be it another one than this.
     may: Callable[[str], bool]
     #: The access key that signed.

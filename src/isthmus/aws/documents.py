@@ -94,6 +94,12 @@ def connectivity(word: Word | None) -> Mapping[str, Scalar]:
         found["timestamp"] = word.present.at_ms
     elif word.ended_ms:
         found["timestamp"], found["disconnectReason"] = word.ended_ms, word.reason
+    present = word.present
+    if present.keep_alive_s is not None:
+        found["keepAliveDuration"] = present.keep_alive_s
+    if present.session_expiry_s is not None:
+        found["cleanSession"] = not present.session_expiry_s
+        found["sessionExpiry"] = present.session_expiry_s
     return found
 
 

@@ -17,8 +17,8 @@ from botocore.model import OperationModel, ServiceModel
 from isthmus.core.sigv4 import DEVICE_GATEWAY
 from isthmus.errors import InputError
 
-IOT, IOT_DATA = "iot", "iot-data"
-SERVICES = (IOT, IOT_DATA)
+IOT, IOT_DATA, IOT_JOBS_DATA = "iot", "iot-data", "iot-jobs-data"
+SERVICES = (IOT, IOT_DATA, IOT_JOBS_DATA)
 #: What clients sign for besides the names in the models.
 _ALSO_SIGNED_AS = {"execute-api": IOT, DEVICE_GATEWAY: IOT_DATA}
 

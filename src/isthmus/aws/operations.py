@@ -42,7 +42,7 @@ class Operations:
         self._handlers: dict[str, Handler] = {}
 
     def handles(self, name: str) -> Callable[[H], H]:
-        """Declare a function as the handler of an operation. No two services have one of a name."""
+        """Declare a function as the handler of an operation, which one service has, or several."""
         if not any(name in models.service(each).operations for each in models.SERVICES):
             raise BrokenInvariant(f"no service has an operation {name!r}")
         if name in self._handlers:

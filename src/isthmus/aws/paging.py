@@ -39,8 +39,13 @@ class _Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     after: str
 
 
-def page(call: Call, entries_after: Callable[[str | None], Iterable[Entry]]) -> dict[str, Any]:
-    """The page that a call asks for, as output.
+def page(
+    call: Call,
+    entries_after: Callable[[str | None], Iterable[Entry]],
+    *,
+    size: int = SIZE_DEFAULT,
+) -> dict[str, Any]:
+    """The page that a call asks for, as output; of ``size`` where it does not say.
 
     ``entries_after`` gives the entries whose key is beyond this one, in order, and all of them for
     None. It is read no further than the page.
@@ -49,7 +54,7 @@ def page(call: Call, entries_after: Callable[[str | None], Iterable[Entry]]) -> 
     pages = call.service.paginators.get(name)
     if pages is None:
         raise BrokenInvariant(f"{name} is not answered in pages")
-    size = _size(call, pages.get("limit_key"))
+    size = _size(call, pages.get("limit_key"), size)
     after = key(call, call.parameters.get(pages["input_token"]))
     entries = list(islice(entries_after(after), size + 1))
     output: dict[str, Any] = {pages["result_key"]: [entry.value for entry in entries[:size]]}
@@ -58,11 +63,11 @@ def page(call: Call, entries_after: Callable[[str | None], Iterable[Entry]]) -> 
     return output
 
 
-def _size(call: Call, member: str | None) -> int:
+def _size(call: Call, member: str | None, default: int) -> int:
     if member is None:
-        return SIZE_DEFAULT
-    most = call.operation.input_shape.members[member].metadata.get("max", SIZE_DEFAULT)
-    return int(call.parameters.get(member, min(SIZE_DEFAULT, most)))
+        return default
+    most = call.operation.input_shape.members[member].metadata.get("max", default)
+    return int(call.parameters.get(member, min(default, most)))
 
 
 def token(call: Call, after: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from isthmus.aws.context import Context
-from isthmus.aws.resources import already, moment, refuse
+from isthmus.aws.resources import moment, refuse, vacant
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import ca_certificates, certificates, issuing, lists, registry
 from isthmus.core.ca_certificates import CA_CERTIFICATE
-from isthmus.core.certificates import Mode
+from isthmus.core.certificates import Expiry, Mode
 from isthmus.core.issuing import DEVICES, ISSUING_CA, Authority
 from isthmus.core.item import Item
 from isthmus.core.registry import CERTIFICATE, CertificateStatus, Writer
@@ -97,16 +97,16 @@ async def register(
     status: CertificateStatus,
     mode: Mode,
     ca: str | None = None,
+    expiry: Expiry | None = None,
 ) -> Item:
     """Begin a certificate that is not there yet."""
 
     def begin(item: Item, writer: Writer) -> Item:
-        if item.lives:
-            raise already(context, item)
+        vacant(context, item)
         is_revoked = registry.certificate_status(item) is CertificateStatus.REVOKED
         if is_revoked and status is not CertificateStatus.REVOKED:
             message = f"Certificate {item.key} was revoked, which is for good"
             raise ServiceError("CertificateStateException", message)
-        return certificates.register(item, writer, certificate.pem, status, mode, ca)
+        return certificates.register(item, writer, certificate.pem, status, mode, ca, expiry)
 
     return await context.write(CERTIFICATE, certificate.id, begin)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from botocore.model import OperationModel, Shape, StructureShape
@@ -26,6 +27,7 @@ BODY_BYTES_MAX = 1024**2
 TARGET_CHARACTERS_MAX = 16 * 1024
 #: Of signatures and authorizers, which are not for the operation.
 _NOT_INPUT = "x-amz-"
+_OURS = "x-isthmus-"
 SHOWN_MAX = 128
 
 
@@ -45,6 +47,8 @@ class Call(NamedTuple):
     service: Service
     operation: OperationModel
     parameters: dict[str, Any]
+    #: What is said to us beside AWS's input: headers of ours, by name in lower case.
+    extras: Mapping[str, str] = MappingProxyType({})
 
 
 def prepare(service: Service) -> None:
@@ -69,7 +73,9 @@ def read(service: Service, request: HttpRequest) -> Call:
     match = _router(service).match(request.method, path, query)
     parameters = _input(match, query, request)
     validation.check(match.operation, parameters)
-    return Call(service, match.operation, parameters)
+    headers = ((name.lower(), value) for name, value in request.headers)
+    extras = {name: value for name, value in headers if name.startswith(_OURS)}
+    return Call(service, match.operation, parameters, extras)
 
 
 @cache

@@ -12,6 +12,7 @@ from isthmus.aws.service_error import ServiceError, invalid
 from isthmus.core import lives, registry
 from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
+from isthmus.core.commands import COMMAND
 from isthmus.core.domain_configurations import DOMAIN_CONFIGURATION
 from isthmus.core.item import Item
 from isthmus.core.provisioning_templates import PROVISIONING_TEMPLATE
@@ -27,6 +28,7 @@ ARN_KINDS = {
     registry.CERTIFICATE: "cert",
     registry.POLICY: "policy",
     CA_CERTIFICATE: "cacert",
+    COMMAND: "command",
     DOMAIN_CONFIGURATION: "domainconfiguration",
     PROVISIONING_TEMPLATE: "provisioningtemplate",
     ROLE_ALIAS: "rolealias",
@@ -39,6 +41,7 @@ KNOWN_BY_KEY = {
     registry.CERTIFICATE,
     registry.POLICY,
     CA_CERTIFICATE,
+    COMMAND,
     DOMAIN_CONFIGURATION,
     PROVISIONING_TEMPLATE,
     ROLE_ALIAS,
@@ -52,6 +55,7 @@ NAMES = {
     "cert": "Certificate",
     "policy": "Policy",
     "cacert": "CA certificate",
+    "command": "Command",
     "domainconfiguration": "Domain configuration",
     "provisioningtemplate": "Provisioning template",
     "rolealias": "Role alias",
@@ -86,6 +90,13 @@ def present(context: Context, item: Item) -> Item:
     """The item itself; raises ServiceError where it is none, or none any more."""
     if not item.lives:
         raise absent(context, item)
+    return item
+
+
+def vacant(context: Context, item: Item) -> Item:
+    """The item itself, for what is to begin; raises ServiceError where it is there already."""
+    if item.lives:
+        raise already(context, item)
     return item
 
 

@@ -15,19 +15,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
-from urllib.parse import unquote_to_bytes
 
 from botocore.model import OperationModel, ServiceModel
 
 from isthmus.aws.service_error import ServiceError
+from isthmus.core import request_targets
+from isthmus.core.request_targets import Query
 from isthmus.errors import BrokenInvariant
-
-#: Values by name, in the order in which they stand in the query.
-Query = Mapping[str, list[str]]
 
 SHOWN_MAX = 128
 _LABEL = re.compile(r"\{(\w+)(\+?)\}")
-_BROKEN_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 
 
 class Route(NamedTuple):
@@ -68,7 +65,7 @@ class Router:
 
     def match(self, method: str, path: str, query: Query) -> Match:
         """The operation, or a ServiceError that says what there is none of."""
-        before, *segments = [decoded(each, "path") for each in path.split("/")]
+        before, *segments = [_decoded(each) for each in path.split("/")]
         found = [
             (route, values)
             for route, values in _walk(self._root, segments, 0, ())
@@ -142,22 +139,20 @@ def _walk(
 
 
 def parameters(query: str) -> dict[str, list[str]]:
-    """The values of each name. A plus is a plus, as it is for who signs and for who checks that."""
-    found: dict[str, list[str]] = {}
-    for part in query.split("&"):
-        if part:
-            name, _, value = part.partition("=")
-            found.setdefault(decoded(name, "query"), []).append(decoded(value, "query"))
-    return found
-
-
-def decoded(text: str, what: str) -> str:
-    """Text without its percent-encoding."""
+    """The values of each name."""
     try:
-        encoded = text.encode("ascii")
-        if _BROKEN_ESCAPE.search(text):
-            raise ValueError
-        return unquote_to_bytes(encoded).decode()
+        return request_targets.parameters(query)
     except ValueError:
-        message = f"The {what} is not UTF-8 that is percent-encoded"
-        raise ServiceError("InvalidRequestException", message) from None
+        raise _not_encoded("query") from None
+
+
+def _decoded(text: str) -> str:
+    try:
+        return request_targets.decoded(text)
+    except ValueError:
+        raise _not_encoded("path") from None
+
+
+def _not_encoded(what: str) -> ServiceError:
+    message = f"The {what} is not UTF-8 that is percent-encoded"
+    return ServiceError("InvalidRequestException", message)

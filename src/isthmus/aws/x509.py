@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
@@ -18,6 +18,13 @@ class X509(Protocol):
 
     def read(self, pem: str) -> Certificate:
         """The first certificate of a text, of a key that devices may have."""
+        ...
+
+    def names(self, pem: str) -> Mapping[str, Sequence[str]]:
+        """Every name in a certificate, by ``core.policy_keys``, with its values."""
+
+    def subject(self, pem: str) -> dict[str, str]:
+        """What a certificate's subject says, by the names that provisioning templates have."""
         ...
 
     def is_issued_by(self, pem: str, ca_pem: str) -> bool:
@@ -44,8 +51,14 @@ class X509(Protocol):
         """An RSA key of 2048 bits. It takes a while, during which other work goes on."""
         ...
 
-    def issue(self, authority: Authority, public_key: str, now: datetime) -> Certificate:
-        """A device's certificate for a public key that was made here."""
+    def issue(
+        self,
+        authority: Authority,
+        public_key: str,
+        now: datetime,
+        not_after: datetime | None = None,
+    ) -> Certificate:
+        """A device's certificate for a public key that was made here; it lasts as AWS's do."""
         ...
 
     def issue_for(self, authority: Authority, request: str, now: datetime) -> Certificate:

@@ -18,6 +18,7 @@ from isthmus.core import access_keys, sigv4
 from isthmus.core.item import Item
 from isthmus.core.permissions import Permissions
 from isthmus.core.policy import Authorizer
+from isthmus.core.session import may_publish
 from isthmus.core.signers import Signers, UnknownSigner
 from isthmus.core.sigv4 import SKEW_MAX_S, Accepted, Request, WrongTime
 from isthmus.core.view import View
@@ -85,9 +86,14 @@ class Callers:
 
     def authorize(self, caller: Caller, call: Call) -> None:
         """Raise Refused where the role of a key does not have the right to an operation."""
-        action = f"iot:{call.operation.name}"
-        # Roles tell operations apart, and nothing yet what they act on.
-        allowed, reason = self._role(caller.key_id).allows(action, "*")
+        action, role = f"iot:{call.operation.name}", self._role(caller.key_id)
+        if call.operation.name == "Publish":
+            # As of a client of MQTT: to be retained it needs a right of its own.
+            topic, retain = call.parameters["topic"], call.parameters.get("retain", False)
+            allowed, reason = may_publish(role, topic, retain=retain)
+        else:
+            # Roles tell other operations apart, and nothing yet what they act on.
+            allowed, reason = role.allows(action, "*")
         if not allowed:
             message = f"User: {caller.key_id} is not authorized to perform: {action}"
             raise Refused("AccessDeniedException", message, reason)

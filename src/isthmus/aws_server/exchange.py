@@ -11,15 +11,15 @@ import inspect
 import logging
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Protocol
 
 from isthmus.aws import handlers, models, requests, responses
 from isthmus.aws.context import Context
 from isthmus.aws.models import IOT, Service
-from isthmus.aws.requests import Call
+from isthmus.aws.requests import Call, HttpRequest
 from isthmus.aws.responses import HttpResponse
 from isthmus.aws.service_error import ServiceError
-from isthmus.aws_server.callers import Callers
+from isthmus.aws_server.callers import Caller
 from isthmus.aws_server.listener import Read
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.errors import Unavailable
@@ -35,13 +35,25 @@ MakeContext = Callable[[Call, str], Context]
 WhenKept = Callable[[int], Awaitable[Kept]]
 
 
+class Judges(Protocol):
+    """Who says who calls, and whether that one may."""
+
+    def caller(self, request: HttpRequest, now_s: float) -> Caller:
+        """Raises ServiceError for who may not call at all."""
+        ...
+
+    def authorize(self, caller: Caller, call: Call) -> None:
+        """Raise ServiceError for who may not carry out a call."""
+        ...
+
+
 class Exchanges:
     """Answers requests."""
 
     def __init__(
         self,
         may_serve: Callable[[], Awaitable[None]],
-        callers: Callers,
+        callers: Judges,
         context: MakeContext,
         promise: Callable[[], WhenKept],
     ) -> None:

@@ -18,25 +18,32 @@ from nats.aio.msg import Msg
 from isthmus import protocol
 from isthmus.adapters.buckets import Buckets
 from isthmus.adapters.garbage import keep_for_good
+from isthmus.adapters.hooks import Hooks
 from isthmus.adapters.nats import connection
 from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.sealing import Sealing
 from isthmus.adapters.x509 import DeviceX509
 from isthmus.aws import models, requests
 from isthmus.aws.context import Context
+from isthmus.aws.devices.fleet_provisioning import creations
 from isthmus.aws.listed import LISTED
 from isthmus.aws.requests import Call
 from isthmus.aws_server.callers import Callers
 from isthmus.aws_server.connectivity import Connectivity
+from isthmus.aws_server.data_requests import DataRequests
+from isthmus.aws_server.device_requests import DeviceRequests
 from isthmus.aws_server.exchange import Exchanges, WhenKept
+from isthmus.aws_server.expired import Expired
 from isthmus.aws_server.listener import Listener
+from isthmus.aws_server.messages import Messages
+from isthmus.aws_server.newcomers import Newcomers
 from isthmus.aws_server.registration_tasks import Region, RegistrationTasks
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import AwsApi, RegionConfig
 from isthmus.core.admission import Admission
-from isthmus.core.arns import Naming
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
+from isthmus.core.view import Change
 from isthmus.errors import ConfigError, InputError, Unavailable
 from isthmus.region.entrance import Entrance
 from isthmus.region.items import ItemStore
@@ -57,22 +64,20 @@ class Server:
         self._config = config
         self._client = client
         self._peers = {peer.region for peer in config.peers}
-        self._naming = Naming(
-            config.account_id,
-            config.aws_region or config.region,
-            config.arn_regions,
-            aws_api.device_host,
-        )
+        self._naming = config.naming
         self.store = ItemStore(NatsChangeLog(client), table, LISTED)
         self._entrance = Entrance(client, self.store, config.alone_after_s)
         self._level = Level(self.store, self.store.log.head)
         self._standing = Standing()
         self._clock = StampClock(config.region, "")
         self._promises = Promises(lambda: self._standing.is_alone)
-        sealing = Sealing.load(Path(config.secrets_key))
+        sealing = self._sealing = Sealing.load(Path(config.secrets_key))
+        self._hooks = Hooks(aws_api.hooks)
+        self._creations = creations()
         self._x509 = DeviceX509(sealing)
         self._turns = Turns()
         self._connectivity = Connectivity(client)
+        self._messages = Messages(client, self.store, config.promise_timeout_s)
         self._callers = Callers(config, self.store.view, sealing)
         exchanges = Exchanges(self._may_serve, self._callers, self._context, self._promise)
         self._listener = Listener(aws_api, exchanges)
@@ -88,6 +93,16 @@ class Server:
                 config.lease_s,
             )
         )
+        self._newcomers = Newcomers(self._may_serve, self._line_context, self._promise)
+        self._device_requests = DeviceRequests(
+            client, lambda: self.is_open, self._may_serve, self._line_context, self._promise
+        )
+        self._data_requests = DataRequests(
+            client, lambda: self.is_open, self._may_serve, self._context, self._promise
+        )
+        self._expired = Expired(
+            self._line_context, lambda: self.is_open, lambda: self._standing.is_alone
+        )
         self._is_settled = False
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -96,11 +111,15 @@ class Server:
             requests.prepare(models.service(name))
         await self._client.subscribe("region.heartbeat", cb=self._on_heartbeat)
         await self._client.subscribe("peer.*.report", cb=self._on_report)
+        await self._client.subscribe("region.registration", "api", cb=self._newcomers.asked)
         async with asyncio.TaskGroup() as group:
             group.create_task(keep_following(self._client, self.store, self._applied))
             group.create_task(self._entrance.keep(self._settle))
             group.create_task(self._tick_for_ever())
             group.create_task(self._tasks.run())
+            group.create_task(self._device_requests.run())
+            group.create_task(self._data_requests.run())
+            group.create_task(self._expired.run())
             # Not a task of the group: what it answers last needs the others.
             await self._listener.serve(ready)
 
@@ -110,9 +129,10 @@ class Server:
             self._is_settled = True
             keep_for_good()
 
-    def _applied(self, _principals: set[str]) -> None:
+    def _applied(self, _changes: list[Change]) -> None:
         self._entrance.applied()
         self._level.applied()
+        self._messages.applied()
         self._settle()
 
     async def _tick_for_ever(self) -> None:
@@ -139,7 +159,7 @@ class Server:
         return self._made(call, partial(self._callers.may, caller), caller)
 
     def _line_context(self, call: Call) -> Context:
-        """For a line of a task: its caller had the rights when the task was started."""
+        """For a line of a task, whose caller had the rights then, and for what the region does."""
         return self._made(call, lambda _: True, "")
 
     def _made(self, call: Call, may: Callable[[str], bool], caller: str) -> Context:
@@ -152,8 +172,12 @@ class Server:
             self._x509,
             turn=self._turns.of,
             connectivity=self._connectivity,
+            messages=self._messages,
             give_way=partial(asyncio.sleep, 0),
             buckets=self._buckets,
+            sealing=self._sealing,
+            hooks=self._hooks,
+            creations=self._creations,
             may=may,
             caller=caller,
         )

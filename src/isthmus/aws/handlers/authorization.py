@@ -13,7 +13,7 @@ from isthmus.aws.handlers.policies import shown
 from isthmus.aws.handlers.policy_attachments import principal
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.resources import existing, refuse
-from isthmus.core import policy
+from isthmus.core import policy, policy_context
 from isthmus.core.item import Item
 from isthmus.core.permissions import Permissions
 from isthmus.core.policy import Attached, Authorizer
@@ -49,7 +49,12 @@ def get_effective_policies(context: Context, parameters: Parameters) -> Output:
 def test_authorization(context: Context, parameters: Parameters) -> Output:
     holder, client_id = _principal(context, parameters), parameters.get("clientId")
     naming = context.naming
-    permissions = Permissions(naming.account_id, naming.regions, context.items.view)
+    permissions = Permissions(
+        naming.account_id,
+        naming.regions,
+        context.items.view,
+        names_of=context.x509.names,
+    )
     session = permissions.context(holder.key if holder else "", client_id, None)
     skipped = parameters.get("policyNamesToSkip", [])
     attached = [
@@ -74,7 +79,10 @@ def _principal(context: Context, parameters: Parameters) -> Item | None:
 
 
 def _result(
-    context: Context, info: dict[str, Any], attached: list[Attached], session: policy.Context
+    context: Context,
+    info: dict[str, Any],
+    attached: list[Attached],
+    session: policy_context.Context,
 ) -> dict[str, Any]:
     """What is answered for an action on resources: allowed on all of them, or not."""
     if "actionType" not in info:

@@ -9,11 +9,12 @@ from isthmus.aws import tagging
 from isthmus.aws.by_creation import page
 from isthmus.aws.context import Context
 from isthmus.aws.handlers.certificates import validity
+from isthmus.aws.handlers.provisioning_templates import read_template
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.registering import read_certificate
-from isthmus.aws.resources import already, arn, dates, existing, moment, present, refuse
+from isthmus.aws.resources import arn, dates, existing, moment, present, refuse, vacant
 from isthmus.aws.service_error import ServiceError
-from isthmus.core import ca_certificates, certificates, json_text, lives, registry
+from isthmus.core import ca_certificates, certificates, lives, registry
 from isthmus.core.ca_certificates import CA_CERTIFICATE, CODES, REGISTRATION_CODE, SAME_SUBJECT_MAX
 from isthmus.core.certificates import Mode
 from isthmus.core.item import Item
@@ -64,8 +65,7 @@ async def register_ca_certificate(context: Context, parameters: Parameters) -> O
     path = (ca_certificates.LISTED_BY_SUBJECT, ca.subject)
 
     def register(item: Item, writer: Writer) -> Item:
-        if item.lives:
-            raise already(context, item)
+        vacant(context, item)
         if context.items.catalogue.count(*path) >= SAME_SUBJECT_MAX:
             message = f"{SAME_SUBJECT_MAX} CA certificates have this subject already"
             raise ServiceError("LimitExceededException", message)
@@ -117,12 +117,7 @@ def _check_config(context: Context, config: dict[str, str] | None) -> None:
         return
     if "roleArn" not in config:
         raise refuse(context, "registrationConfig needs a roleArn beside its templateBody")
-    try:
-        is_object = isinstance(json_text.decode(body.encode()), dict)
-    except ValueError as error:
-        raise refuse(context, f"templateBody: {error}") from None
-    if not is_object:
-        raise refuse(context, "templateBody: it is not a JSON object")
+    read_template(context, body)
 
 
 @OPERATIONS.handles("DescribeCACertificate")

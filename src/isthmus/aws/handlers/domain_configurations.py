@@ -16,7 +16,7 @@ from isthmus.aws.context import Context
 from isthmus.aws.handlers.endpoints import DATA_TYPES
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
-from isthmus.aws.resources import already, arn, existing, moment, present, refuse
+from isthmus.aws.resources import arn, existing, moment, present, refuse, vacant
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import domain_configurations, registry
 from isthmus.core.domain_configurations import (
@@ -64,8 +64,7 @@ async def create_domain_configuration(context: Context, parameters: Parameters) 
     tags = tagging.given(context, parameters.get("tags", []))
 
     def create(item: Item, writer: Writer) -> Item:
-        if item.lives:
-            raise already(context, item)
+        vacant(context, item)
         if context.items.catalogue.count(DOMAIN_CONFIGURATION) >= DOMAIN_CONFIGURATIONS_MAX:
             message = f"There are {DOMAIN_CONFIGURATIONS_MAX} domain configurations already"
             raise ServiceError("LimitExceededException", message)

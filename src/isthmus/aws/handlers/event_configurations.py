@@ -1,4 +1,4 @@
-"""Which events of the registry are published. Nothing publishes them yet: the choice is stored."""
+"""Which events of the registry are published; ``region.registry_events`` does."""
 
 from __future__ import annotations
 

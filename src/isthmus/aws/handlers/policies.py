@@ -15,7 +15,7 @@ from isthmus.aws import attached_policies, tagging, versioned
 from isthmus.aws.by_creation import page
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
-from isthmus.aws.resources import already, arn, dates, existing, moment, present
+from isthmus.aws.resources import arn, dates, existing, moment, present, vacant
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import lives, policies, policy_document, registry
 from isthmus.core.item import Item
@@ -31,37 +31,24 @@ async def create_policy(context: Context, parameters: Parameters) -> Output:
     name, document = parameters["policyName"], _parsed(parameters)
     key = policies.version_key(name, 1, document)
     tags = tagging.given(context, parameters.get("tags", []))
-    _absent(context, context.get(POLICY, name))
+    vacant(context, context.get(POLICY, name))
     await versioned.keep(context, POLICY_VERSION, key, document)
 
     def create(item: Item, writer: Writer) -> Item:
-        _absent(context, item)
-        return policies.put(item, writer, key, tags)
+        return policies.put(vacant(context, item), writer, key, tags)
 
     item = await context.write(POLICY, name, create)
     return shown(context, item) | {"policyDocument": document, "policyVersionId": "1"}
 
 
-def _absent(context: Context, item: Item) -> None:
-    if item.lives:
-        raise already(context, item)
-
-
 @OPERATIONS.handles("CreatePolicyVersion")
 async def create_policy_version(context: Context, parameters: Parameters) -> Output:
     name, document = parameters["policyName"], _parsed(parameters)
-    present_item = existing(context, POLICY, name)
-    key = policies.version_key(name, policies.last_number(present_item) + 1, document)
-    versioned.check_room(present_item, key)
-    await versioned.keep(context, POLICY_VERSION, key, document)
-    put = policies.put if parameters.get("setAsDefault") else policies.add_version
-
-    def add(item: Item, writer: Writer) -> Item:
-        versioned.check_room(present(context, item), key)
-        return put(item, writer, key)
-
-    item = await context.write(POLICY, name, add)
-    (version,) = (each for each in policies.versions(item) if each.key == key)
+    held = existing(context, POLICY, name)
+    is_default = parameters.get("setAsDefault", False)
+    item, version = await versioned.add(
+        context, held, POLICY_VERSION, document, is_default=is_default
+    )
     return {
         "policyArn": arn(context, item),
         "policyDocument": document,

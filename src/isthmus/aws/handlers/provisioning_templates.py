@@ -12,7 +12,7 @@ from isthmus.aws import paging, tagging, versioned
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
-from isthmus.aws.resources import already, arn, dates, existing, moment, present, refuse
+from isthmus.aws.resources import arn, dates, existing, moment, present, refuse, vacant
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import policies, provisioning, provisioning_templates, registry
 from isthmus.core.item import Item
@@ -45,20 +45,15 @@ async def create_provisioning_template(context: Context, parameters: Parameters)
     registers = {ENABLED: False, **given, TYPE: kind.value}
     tags = tagging.given(context, parameters.get("tags", []))
     key = policies.version_key(name, 1, body)
-    _absent(context, context.get(PROVISIONING_TEMPLATE, name))
+    vacant(context, context.get(PROVISIONING_TEMPLATE, name))
     await versioned.keep(context, PROVISIONING_TEMPLATE_VERSION, key, body)
 
     def create(item: Item, writer: Writer) -> Item:
-        _absent(context, item)
+        vacant(context, item)
         return provisioning_templates.create(item, writer, key, registers, tags)
 
     item = await context.write(PROVISIONING_TEMPLATE, name, create)
     return {**_named(context, item), "defaultVersionId": _default(item).number}
-
-
-def _absent(context: Context, item: Item) -> None:
-    if item.lives:
-        raise already(context, item)
 
 
 @OPERATIONS.handles("UpdateProvisioningTemplate")
@@ -105,20 +100,13 @@ async def delete_provisioning_template(context: Context, parameters: Parameters)
 
 @OPERATIONS.handles("CreateProvisioningTemplateVersion")
 async def create_provisioning_template_version(context: Context, parameters: Parameters) -> Output:
-    name = parameters["templateName"]
-    held = existing(context, PROVISIONING_TEMPLATE, name)
+    held = existing(context, PROVISIONING_TEMPLATE, parameters["templateName"])
     body = _checked(context, parameters, TemplateType(held.register(TYPE)))
-    key = policies.version_key(name, policies.last_number(held) + 1, body)
-    versioned.check_room(held, key)
-    await versioned.keep(context, PROVISIONING_TEMPLATE_VERSION, key, body)
-    put = policies.put if parameters.get("setAsDefault") else policies.add_version
-
-    def add(item: Item, writer: Writer) -> Item:
-        versioned.check_room(present(context, item), key)
-        return put(item, writer, key)
-
-    item = await context.write(PROVISIONING_TEMPLATE, name, add)
-    (version,) = (each for each in policies.versions(item) if each.key == key)
+    wanted = parameters.get("setAsDefault", False)
+    item, version = await versioned.add(
+        context, held, PROVISIONING_TEMPLATE_VERSION, body, is_default=wanted
+    )
+    # Where regions chose at once, another one may be what devices get.
     is_default = version == _default(item)
     return {
         **_named(context, item),

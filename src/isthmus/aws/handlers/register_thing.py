@@ -3,6 +3,10 @@
 What a device gets is written in an order that leaves nothing harmful behind, wherever it ends: the
 certificate becomes active last, and until then nobody can connect with it. Whatever was written is
 found as it should be when the same is asked again.
+
+A thing says which certificate it was begun for, and for that one it is as if it were new: what was
+cut off is completed, whatever the template says of things that are there. Where regions begin one
+thing for two certificates at once, it was begun for both, and both get it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from isthmus.core.provisioning import ATTRIBUTES, GROUPS, TYPE, Override, Source
 from isthmus.core.provisioning_plan import CertificatePlan, Plan, PolicyPlan, ThingPlan
 from isthmus.core.registry import CERTIFICATE, POLICY, THING, CertificateStatus, Writer
 from isthmus.core.thing_groups import THING_GROUP
+from isthmus.core.things import begun_for
 from isthmus.core.x509 import Certificate
 from isthmus.errors import InputError
 
@@ -85,11 +90,15 @@ class _Certificate(NamedTuple):
 async def provision(context: Context, plan: Plan) -> Output:
     """Carry out a plan; what is answered names each resource by its name in the template."""
     certificate = await _certificate(context, plan.certificate)
+    for policy in plan.policies:
+        if policy.document is None:
+            existing(context, POLICY, policy.name)
     arns: dict[str, str] = {}
     if plan.thing is not None:
-        arns[plan.thing.logical_id] = arn(context, await _write_thing(context, plan.thing))
+        thing = await _write_thing(context, plan.thing, certificate.key if certificate else "")
+        arns[plan.thing.logical_id] = arn(context, thing)
     for policy in plan.policies:
-        arns[policy.logical_id] = arn(context, await _write_policy(context, policy))
+        arns[policy.logical_id] = arn(context, await write_policy(context, policy))
     if certificate is None:
         return {"resourceArns": arns}
     item = await _write_certificate(context, certificate)
@@ -108,7 +117,8 @@ async def provision(context: Context, plan: Plan) -> Output:
 # Things
 
 
-async def _write_thing(context: Context, plan: ThingPlan) -> Item:
+async def _write_thing(context: Context, plan: ThingPlan, certificate: str) -> Item:
+    """Make the thing of a plan, or change it as may be; ``certificate`` is an id, or empty."""
     parameters = {
         "thingName": plan.name,
         "attributePayload": {"attributes": plan.attributes or {}},
@@ -123,10 +133,13 @@ async def _write_thing(context: Context, plan: ThingPlan) -> Item:
 
     def written(item: Item, writer: Writer) -> Item:
         nonlocal was_there
-        was_there = bool(item.lives)
-        if was_there:
+        was_there = bool(item.lives) and certificate not in begun_for(item)
+        if was_there and Override.FAIL in plan.overrides.values():
+            message = f"Thing {item.key} exists, and the template's OverrideSettings say FAIL"
+            raise ServiceError("ConflictingResourceUpdateException", message)
+        if item.lives:
             return _overridden(context, plan, item, writer)
-        return things.created(context, given, item, writer)
+        return things.created(context, given, item, writer, certificate)
 
     item = await context.write(THING, plan.name, written)
     override = plan.overrides.get(GROUPS)
@@ -137,9 +150,6 @@ async def _write_thing(context: Context, plan: ThingPlan) -> Item:
 
 def _overridden(context: Context, plan: ThingPlan, item: Item, writer: Writer) -> Item:
     """A thing that is there: it stays as it is where nothing is said."""
-    if Override.FAIL in plan.overrides.values():
-        message = f"Thing {item.key} exists, and the template's OverrideSettings say FAIL"
-        raise ServiceError("ConflictingResourceUpdateException", message)
     parameters: Parameters = {}
     override = plan.overrides.get(ATTRIBUTES)
     if override in _CHANGES and plan.attributes is not None:
@@ -167,7 +177,8 @@ def _joined(
 # Policies
 
 
-async def _write_policy(context: Context, plan: PolicyPlan) -> Item:
+async def write_policy(context: Context, plan: PolicyPlan) -> Item:
+    """The policy of a plan, which is there already, or is created."""
     if plan.document is not None and not context.get(POLICY, plan.name).lives:
         given = {"policyName": plan.name, "policyDocument": plan.document}
         try:

@@ -9,7 +9,7 @@ from isthmus.aws import paging, tagging
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
-from isthmus.aws.resources import already, arn, dates, existing, present
+from isthmus.aws.resources import arn, dates, existing, present, vacant
 from isthmus.core import registry, resource
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
@@ -27,8 +27,7 @@ async def create_role_alias(context: Context, parameters: Parameters) -> Output:
     tags = tagging.given(context, parameters.get("tags", []))
 
     def create(item: Item, writer: Writer) -> Item:
-        if item.lives:
-            raise already(context, item)
+        vacant(context, item)
         return resource.put(item, writer, registers, {TAGS: tags})
 
     return _shown(context, await context.write(ROLE_ALIAS, parameters["roleAlias"], create))

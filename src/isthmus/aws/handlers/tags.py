@@ -13,6 +13,7 @@ from isthmus.aws.resources import ARN_KINDS, absent, name_in_arn, present, refus
 from isthmus.core import register_map, resource
 from isthmus.core.billing_groups import BILLING_GROUP
 from isthmus.core.ca_certificates import CA_CERTIFICATE
+from isthmus.core.commands import COMMAND
 from isthmus.core.domain_configurations import DOMAIN_CONFIGURATION
 from isthmus.core.item import Item
 from isthmus.core.provisioning_templates import PROVISIONING_TEMPLATE
@@ -29,6 +30,7 @@ TAGGED = {
     for kind in (
         BILLING_GROUP,
         CA_CERTIFICATE,
+        COMMAND,
         DOMAIN_CONFIGURATION,
         POLICY,
         PROVISIONING_TEMPLATE,

@@ -34,7 +34,9 @@ async def create_thing(context: Context, parameters: Parameters) -> Output:
     }
 
 
-def created(context: Context, parameters: Parameters, item: Item, writer: Writer) -> Item:
+def created(
+    context: Context, parameters: Parameters, item: Item, writer: Writer, begun_for: str = ""
+) -> Item:
     given = parameters.get("attributePayload", {}).get("attributes", {})
     attributes = register_map.updated({}, given, merge=False)
     type_name, group_name = parameters.get("thingTypeName"), parameters.get("billingGroupName")
@@ -51,7 +53,7 @@ def created(context: Context, parameters: Parameters, item: Item, writer: Writer
             raise refuse(context, message)
     if group_name is not None:
         targets[things.BILLING_GROUP] = existing(context, BILLING_GROUP, group_name)
-    return things.put(item, writer, attributes, targets)
+    return things.put(item, writer, attributes, targets, begun_for)
 
 
 def _content(context: Context, item: Item) -> tuple[dict[str, str], str | None, str | None]:

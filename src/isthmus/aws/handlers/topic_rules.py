@@ -16,7 +16,7 @@ from isthmus.aws import paging, tagging
 from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.paging import Entry
-from isthmus.aws.resources import already, arn, moment, refuse
+from isthmus.aws.resources import arn, moment, refuse, vacant
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import lives, registry, resource
 from isthmus.core.item import Item
@@ -40,8 +40,7 @@ async def create_topic_rule(context: Context, parameters: Parameters) -> Output:
     maps = {TAGS: _tags(context, parameters.get("tags", ""))}
 
     def create(item: Item, writer: Writer) -> Item:
-        if item.lives:
-            raise already(context, item)
+        vacant(context, item)
         return resource.put(item, writer, registers, maps)
 
     await context.write(TOPIC_RULE, parameters["ruleName"], create)

@@ -1,0 +1,76 @@
+"""Who carries out what a device asks on a reserved topic.
+
+A handler is a function of one question of ``core.device_topics``, declared with the operation of
+AWS's API that it is most like, by whose names the items refuse input:
+
+    @DEVICE_QUESTIONS.handles(device_topics.PROVISION, like="RegisterThing")
+    async def provision(context: Context, asked: Asked) -> Answered: ...
+
+It answers whatever there is to say, refusals too, on the topics that its question is answered on.
+What it raises is a bug or passes, and then the device hears nothing and asks again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import NamedTuple, TypeVar
+
+from isthmus.aws import models
+from isthmus.aws.context import Context
+from isthmus.aws.requests import Call
+from isthmus.core.device_topics import Question, question
+from isthmus.errors import BrokenInvariant
+
+
+class Asked(NamedTuple):
+    """A request of a device that may publish it."""
+
+    principal: str
+    client: str
+    #: The thing that its connection belongs to; empty where there is none.
+    thing: str
+    address: str
+    topic: str
+    payload: bytes
+
+
+class Answered(NamedTuple):
+    """Topics and payloads: for the connection that has asked, and for everybody."""
+
+    answers: list[tuple[str, bytes]]
+    events: list[tuple[str, bytes]] = []  # noqa: RUF012
+
+
+Handler = Callable[[Context, Asked], Awaitable[Answered]]
+H = TypeVar("H", bound=Handler)
+
+
+class DeviceQuestions:
+    """Handlers by question."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[Question, tuple[Handler, str]] = {}
+
+    def handles(self, asked: Question, *, like: str) -> Callable[[H], H]:
+        """Declare a function as the handler of a question."""
+        if asked in self._handlers:
+            raise BrokenInvariant(f"{asked.asked} have a handler already")
+
+        def declare(handler: H) -> H:
+            self._handlers[asked] = handler, like
+            return handler
+
+        return declare
+
+    def handler(self, topic: str) -> tuple[Handler, Call] | None:
+        """Who carries out what is asked on a topic, and as which call; None where nobody does."""
+        found = self._handlers.get(question(topic) or Question((), ()))
+        if found is None:
+            return None
+        handler, like = found
+        service = models.service(models.IOT)
+        return handler, Call(service, service.operations[like], {})
+
+
+#: All that are declared by the modules that were imported.
+DEVICE_QUESTIONS = DeviceQuestions()

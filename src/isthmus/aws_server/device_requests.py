@@ -1,0 +1,86 @@
+"""Answers what devices ask on reserved topics, as gateways pass it on.
+
+In the order of ``exchange``: the region may serve, the view has what was answered anywhere in the
+region, the handler has carried it out, and what it wrote is in a second region.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.errors import Error as NatsError
+
+from isthmus import protocol
+from isthmus.aws.context import Context
+from isthmus.aws.device_questions import Asked, DeviceQuestions
+from isthmus.aws.devices import DEVICE_QUESTIONS
+from isthmus.aws.requests import Call
+from isthmus.aws_server.exchange import WhenKept
+from isthmus.aws_server.serving import Serving
+from isthmus.clock import monotonic_s
+from isthmus.errors import InputError, Unavailable
+from isthmus.protocol import DeviceReply, DeviceRequest, RegionEvent
+
+_log = logging.getLogger(__name__)
+
+
+class DeviceRequests:
+    """Those that one process of the API answers."""
+
+    def __init__(
+        self,
+        client: Client,
+        is_open: Callable[[], bool],
+        may_serve: Callable[[], Awaitable[None]],
+        context: Callable[[Call], Context],
+        promise: Callable[[], WhenKept],
+        questions: DeviceQuestions = DEVICE_QUESTIONS,
+    ) -> None:
+        """``is_open``: whether the region has caught up; ``may_serve`` waits for the view too."""
+        self._may_serve = may_serve
+        self._context = context
+        self._promise = promise
+        self._questions = questions
+        self.run = Serving(client, "region.device-request", is_open, self._answer).run
+
+    async def _answer(self, message: Msg) -> None:
+        line: dict[str, Any] = {"action": "device-request"}
+        began_s = monotonic_s()
+        try:
+            request = protocol.decode(message.data, DeviceRequest)
+            line |= {"principal": request.principal, "client": request.client}
+            line |= {"topic": request.topic, "address": request.address}
+            reply = await self._carry_out(request)
+        except (Unavailable, TimeoutError) as error:
+            reply = DeviceReply(failed=str(error) or "no second region has confirmed it in time")
+        except InputError as error:
+            reply = DeviceReply(failed=str(error))
+        except Exception:
+            _log.exception("a device's request failed", extra={**line, "action": "device-error"})
+            reply = DeviceReply(failed="an internal error")
+        line |= {"reason": reply.failed, "answers": [topic for topic, _ in reply.answers]}
+        line["ms"] = round(1000 * (monotonic_s() - began_s), 1)
+        _log.info("a device's request is answered", extra=line)
+        try:
+            await message.respond(protocol.encode(reply))
+        except NatsError as error:
+            _log.warning("an answer is lost", extra={**line, "reason": str(error)})
+
+    async def _carry_out(self, request: DeviceRequest) -> DeviceReply:
+        await self._may_serve()
+        found = self._questions.handler(request.topic)
+        if found is None:
+            raise InputError("nobody here answers that")
+        handler, call = found
+        kept = self._promise()
+        context = self._context(call)
+        asked = Asked(*(getattr(request, name) for name in Asked._fields))
+        answered = await handler(context, asked)
+        if context.revision:
+            await kept(context.revision)
+        events = [RegionEvent(topic, payload) for topic, payload in answered.events]
+        return DeviceReply(answered.answers, events)
