@@ -20,6 +20,7 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from isthmus.bench import metrics, open_files, report, rounds
 from isthmus.bench.api_metrics import PAGE, api_metrics
+from isthmus.bench.authorizing import authorize_metrics
 from isthmus.bench.machine import machine
 from isthmus.bench.metrics import Metric
 from isthmus.bench.mosquitto import find_mosquitto
@@ -74,6 +75,13 @@ def run_api(request: Request, moto: Path | None, things: int, *, as_json: bool) 
     chosen = choose(api_metrics(server, things), request.only, is_long=request.long)
     missing = "" if server else f"moto_server is not on the PATH: {INSTALL}, or --moto PATH"
     return _bench("api", chosen, request, missing, as_json=as_json)
+
+
+def run_authorize(request: Request, *, as_json: bool) -> int:
+    """Measure what policies cost, show the report, and return the exit code."""
+    request.validate()
+    chosen = choose(authorize_metrics(), request.only, is_long=request.long)
+    return _bench("authorize", chosen, request, "", as_json=as_json)
 
 
 def _bench(

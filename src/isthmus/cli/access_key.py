@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from isthmus.cli.operator_calls import Json, Region, State, ask
 from isthmus.core.access_keys import Role
 
 if TYPE_CHECKING:
-    from isthmus.local.operator import Operator
+    pass
 
 T = TypeVar("T")
 
 access_key_app = typer.Typer(
     help="Access keys, for clients that sign as those of AWS do.", no_args_is_help=True
 )
-State = Annotated[Path, typer.Option(help="The directory of a running `isthmus up --state`.")]
-Region = Annotated[str, typer.Option(help="Whom to ask. Default: the first by name.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 KeyId = Annotated[str, typer.Argument(help="The id of the key, as AKIA...")]
-
-
-def _ask(state: Path, region: str, question: Callable[[Operator, str], Awaitable[T]]) -> T:
-    from isthmus.local.operator import KeptSystem, Operator
-
-    system = KeptSystem(state)
-
-    async def ask() -> T:
-        async with Operator(system) as operator:
-            return await question(operator, region or system.regions[0])
-
-    return asyncio.run(ask())
 
 
 @access_key_app.command()
@@ -48,7 +32,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Make a key, and print its secret, which is shown this once."""
-    made = _ask(state, region, lambda operator, at: operator.create_access_key(at, role))
+    made = ask(state, region, lambda operator, at: operator.create_access_key(at, role))
     lines = (
         f"aws_access_key_id     = {made['id']}",
         f"aws_secret_access_key = {made['secret']}",
@@ -59,7 +43,7 @@ def create(
 @access_key_app.command("list")
 def list_(state: State, region: Region = "", as_json: Json = False) -> None:
     """List the keys that were not deleted, without their secrets."""
-    found = _ask(state, region, lambda operator, at: operator.access_keys(at))
+    found = ask(state, region, lambda operator, at: operator.access_keys(at))
     text = "\n".join(
         f"{key['id']}  {key['status']:<8}  {key.get('role', '-'):<11}  {_when(key)}"
         for key in found
@@ -86,7 +70,7 @@ def delete(key_id: KeyId, state: State, region: Region = "", as_json: Json = Fal
 
 
 def _change(what: str, key_id: str, state: Path, region: str, *, as_json: bool) -> None:
-    answer = _ask(state, region, lambda operator, at: operator.change_access_key(at, key_id, what))
+    answer = ask(state, region, lambda operator, at: operator.change_access_key(at, key_id, what))
     _print(answer, f"{key_id} is {answer['status'] or 'deleted'}", as_json=as_json)
 
 

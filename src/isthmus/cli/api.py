@@ -20,6 +20,7 @@ class ServiceName(StrEnum):
 
     IOT = "iot"
     IOT_DATA = "iot-data"
+    IOT_JOBS_DATA = "iot-jobs-data"
 
 
 def api(
@@ -27,7 +28,7 @@ def api(
         bool, typer.Option("--list", help="List the operations, and which of them are there.")
     ] = False,
     service: Annotated[
-        ServiceName | None, typer.Option(help="Only those of this service. Default: both.")
+        ServiceName | None, typer.Option(help="Only those of this service. Default: all.")
     ] = None,
     missing: Annotated[
         bool, typer.Option("--missing", help="Only those that are not implemented.")
@@ -36,9 +37,10 @@ def api(
 ) -> None:
     """Tell which operations of AWS IoT can be called here by boto3 and the AWS CLI.
 
-    There are two services: `iot` is the registry and what operators do with it, `iot-data` is
-    what applications do with the messages and shadows of devices. The operations are those of the
-    installed botocore. What is not there answers `NotImplementedException`, HTTP 501.
+    There are three services: `iot` is the registry and what operators do with it, `iot-data` is
+    what applications do with the messages and shadows of devices, `iot-jobs-data` sends commands.
+    The operations are those of the installed botocore. What is not there answers
+    `NotImplementedException`, HTTP 501.
 
     - `isthmus api --list`: everything, with what is there marked
     - `isthmus api --list --service iot-data --missing`: what is missing of one service

@@ -10,8 +10,13 @@ from isthmus import __version__
 from isthmus.cli.access_key import access_key_app
 from isthmus.cli.api import api
 from isthmus.cli.bench import bench_app
+from isthmus.cli.ca import ca_app
+from isthmus.cli.command import command_app
+from isthmus.cli.device import device_app
 from isthmus.cli.drill import drill
+from isthmus.cli.expected_devices import expected_devices_app
 from isthmus.cli.fleet import fleet_app
+from isthmus.cli.lint import lint
 from isthmus.cli.serve import serve
 from isthmus.cli.sim import sim
 from isthmus.cli.up import up
@@ -30,7 +35,12 @@ app.command()(up)
 app.command()(serve)
 app.command()(sim)
 app.command(no_args_is_help=True)(api)
+app.command(no_args_is_help=True)(lint)
 app.add_typer(access_key_app, name="access-key")
+app.add_typer(ca_app, name="ca")
+device_app.add_typer(expected_devices_app)
+app.add_typer(device_app, name="device")
+app.add_typer(command_app, name="command")
 app.add_typer(fleet_app, name="fleet")
 app.add_typer(bench_app, name="bench")
 

@@ -138,6 +138,37 @@ def api(
     raise typer.Exit(run_api(request, moto, things, as_json=as_json))
 
 
+@bench_app.command("authorize")
+def authorize(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    nats: NatsServer = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure what policies cost a gateway: with those that fleets have, and with none to speak of.
+
+    The peer is the same gateway, in the same run and in turn: its devices have one policy that
+    allows everything. Ours have three and a group that has a fourth, with variables of the thing, a
+    condition and a Deny. A value is the median of the rounds; ratio is ours over the peer's, and is
+    to be above 0.85.
+
+    - `connects_per_s`: full handshakes with CONNECT and CONNACK, 32 at once; every CONNECT looks
+      its policies up and compiles them.
+    - `publishes_per_s`: acknowledged QoS 1 publishes over 50 connections.
+
+    Where the machine has other work, `server_cpu_ms_per_1000` of the gateway tells more than a
+    rate. A turn that was disturbed is taken once more, as of `isthmus bench gateway`.
+    """
+    from isthmus.bench.command import Request, run_authorize
+    from isthmus.bench.stand import Tools
+
+    request = Request(only=tuple(only or ()), rounds=rounds, seconds=seconds, tools=Tools(nats))
+    raise typer.Exit(run_authorize(request, as_json=as_json))
+
+
 @bench_app.command("load", hidden=True)
 def load(
     plan: Annotated[Path, typer.Option(help="What to load and how, as JSON; a bench writes one.")],
