@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from aws_clients import Caller, a_key
 from client_documents import Snippet, snippets
 from client_programs import ALL, ANSWER_S, CLIENTS, JS, Client, Instead, Place, Program, running
 from mqtt_wire import Wire
@@ -219,6 +220,34 @@ async def test_its_session_keeps_what_is_said_while_it_is_away(
         await neighbour.publish(topic, b"afterwards")
         assert (await client.hears("message"))[-1] == "while-away"
         assert (await client.hears("message"))[-1] == "afterwards"
+
+
+@pytest.mark.parametrize(("program", "version"), [each for each in CLIENTS if not each[0].listener])
+async def test_it_is_given_a_command_and_answers(
+    gateway: Gateway, program: Program, version: str
+) -> None:
+    key = await a_key(gateway.regions)
+    iot, jobs = (Caller(gateway.regions, key, service=name) for name in ("iot", "iot-jobs-data"))
+    with contextlib.suppress(iot.errors.ConflictException):
+        await iot("create_command", commandId="open", payload={"content": b"the-door"})
+    async with gateway.connected(program, version) as client:
+        executions = f"$aws/commands/clients/{client.id}/executions"
+        await client.subscribe(f"{executions}/+/request")
+        arn = f"arn:aws:iot:{HOME}:{bring_up.ACCOUNT}"
+        named = {"targetArn": f"{arn}:client/{client.id}"}
+        started = await jobs(
+            "start_command_execution",
+            commandArn=f"{arn}:command/open",
+            executionTimeoutSeconds=600,
+            **named,
+        )
+        named["executionId"] = started["executionId"]
+        root = f"{executions}/{started['executionId']}"
+        assert await client.hears("message") == ["1", "0", f"{root}/request", "the-door"]
+        client.publish(f"{root}/response/json", '{"status":"SUCCEEDED"}')
+        await client.acknowledged('{"status":"SUCCEEDED"}')
+        # Its PUBACK comes when the answer is safe.
+        assert (await iot("get_command_execution", **named))["status"] == "SUCCEEDED"
 
 
 # The end of TLS

@@ -18,8 +18,9 @@ from isthmus.local.system import BUCKET
 Seen = dict[str, Any]
 Input = Mapping[str, Any] | Callable[[Seen], dict[str, Any]]
 
-SERVICE = "iot"
 PARENT, CHILD = "tour-house", "tour-kitchen"
+#: Connected when the tour begins.
+CLIENT = "tour-client"
 THING, BILLING, POLICY = "tour-lamp-1", "tour-bill", "tour-policy"
 TAGS = [{"Key": "colour", "Value": "red"}]
 INVALID = "InvalidRequestException"
@@ -39,7 +40,10 @@ class Step(NamedTuple):
 
 
 def tour(thing_type: str) -> tuple[Step, ...]:
-    """All steps; the type stays, as it can be deleted only minutes after its deprecation."""
+    """All steps; the type stays, as it can be deleted only minutes after its deprecation.
+
+    So does a command of its name, for hours.
+    """
     return (
         Step("DescribeEndpoint", {"endpointType": "iot:Data-ATS"}),
         *_types(thing_type),
@@ -52,7 +56,9 @@ def tour(thing_type: str) -> tuple[Step, ...]:
         *_authorization(),
         *_ca_certificates(new_ca("tour")),
         *_settings(),
+        *_commands(thing_type),
         *_searches(),
+        *_connections(),
         *_provisioning_templates(),
         *_tags(),
         *_end(thing_type),
@@ -271,6 +277,33 @@ def _settings() -> tuple[Step, ...]:
     )
 
 
+def _commands(name: str) -> tuple[Step, ...]:
+    command, payload = {"commandId": name}, {"payload": {"content": "eyJhIjoxfQ=="}}
+
+    def target(seen: Seen) -> dict[str, Any]:
+        return {"targetArn": seen["CreateThing"]["thingArn"]}
+
+    def start(seen: Seen) -> dict[str, Any]:
+        return {**target(seen), "commandArn": seen["CreateCommand"]["commandArn"]}
+
+    def execution(seen: Seen) -> dict[str, Any]:
+        return {**target(seen), "executionId": seen["StartCommandExecution"]["executionId"]}
+
+    return (
+        Step("CreateCommand", command | payload),
+        Step("CreateCommand", command | payload, "ConflictException"),
+        Step("UpdateCommand", command | {"description": "what it does"}),
+        Step("GetCommand", command),
+        Step("ListCommands"),
+        Step("StartCommandExecution", start),
+        Step("GetCommandExecution", execution),
+        Step("ListCommandExecutions", target),
+        # Only its device can end it.
+        Step("DeleteCommandExecution", execution, "ConflictException"),
+        Step("DeleteCommand", command),
+    )
+
+
 def _searches() -> tuple[Step, ...]:
     index = {"indexName": "AWS_Things"}
     wanted = {
@@ -298,6 +331,7 @@ def _searches() -> tuple[Step, ...]:
         Step("GetPercentiles", {"queryString": "*"}),
         Step("GetPercentiles", colours, "InvalidAggregationException"),
         Step("GetBucketsAggregation", {**colours, "bucketsAggregationType": buckets}),
+        Step("GetThingConnectivityData", {"thingName": THING, "includeSocketInformation": True}),
         Step("UpdateIndexingConfiguration", off),
         Step("SearchIndex", {**index, "queryString": "*"}, "ResourceNotFoundException"),
     )
@@ -318,6 +352,7 @@ def _provisioning_templates() -> tuple[Step, ...]:
         Step("ListProvisioningTemplateVersions", name),
         Step("UpdateProvisioningTemplate", name | {"enabled": True, "defaultVersionId": 1}),
         Step("DeleteProvisioningTemplate", name, "DeleteConflictException"),
+        Step("CreateProvisioningClaim", name),
         Step("DeleteProvisioningTemplateVersion", name | {"versionId": 2}),
         Step("DeleteProvisioningTemplate", name),
         Step("RegisterThing", body),
@@ -344,6 +379,24 @@ def _registration_tasks(role: str, body: dict[str, Any]) -> tuple[Step, ...]:
             "ListThingRegistrationTaskReports", lambda seen: {**task(seen), "reportType": "RESULTS"}
         ),
         Step("StopThingRegistrationTask", task),
+    )
+
+
+def _connections() -> tuple[Step, ...]:
+    client, topic = {"clientId": CLIENT}, {"topic": "tour/told"}
+    pairs = json.dumps([{"deviceName": "alpha"}])
+    told = topic | {"qos": 1, "retain": True, "payload": "told", "userProperties": pairs}
+    return (
+        Step("Publish", told),
+        Step("GetRetainedMessage", topic),
+        Step("ListRetainedMessages", {"maxResults": 5}),
+        Step("Publish", topic | {"retain": True}),
+        Step("GetRetainedMessage", topic, "ResourceNotFoundException"),
+        Step("Publish", {"topic": "$aws/events/x"}, INVALID),
+        Step("GetConnection", client | {"includeSocketInformation": True}),
+        Step("ListSubscriptions", client | {"maxResults": 5}),
+        Step("DeleteConnection", client | {"cleanSession": True, "preventWillMessage": True}),
+        Step("DeleteConnection", {"clientId": "tour-nobody"}, "ResourceNotFoundException"),
     )
 
 

@@ -70,10 +70,19 @@ class Paho:
 
     async def echo(self, topic: str, payload: bytes = b"echo") -> None:
         """Subscribe to a topic, publish to it, and hear it."""
-        self._client.subscribe(topic, 1)
-        assert (await self._next())[0] == "subscribed"
+        await self.subscribe(topic)
         self._client.publish(topic, payload, 1)
-        assert await self._next() == ("message", payload)
+        assert await self.hear() == payload
+
+    async def subscribe(self, topic_filter: str) -> None:
+        self._client.subscribe(topic_filter, 1)
+        assert (await self._next())[0] == "subscribed"
+
+    async def hear(self) -> bytes:
+        """The payload of the next message."""
+        what, payload = await self._next()
+        assert what == "message"
+        return bytes(payload)
 
 
 class WebSocket:

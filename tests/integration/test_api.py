@@ -12,11 +12,12 @@ from typing import Any
 import aiohttp
 import pytest
 import pytest_asyncio
-from regions import HOME, OTHER, Regions, two_regions
+from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus.adapters.pki import Identity
 from isthmus.adapters.private_files import read
 from isthmus.local import bring_up
+from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -66,12 +67,16 @@ async def post(regions: Regions, body: object, region: str = HOME) -> tuple[int,
 REQUESTS = [
     ("GET", "/v1/status"),
     ("GET", "/v1/digests"),
+    ("GET", "/v1/connections/lamp"),
     ("POST", "/v1/devices"),
     ("POST", "/v1/certificates/" + "0" * 64 + "/revoke"),
     ("GET", "/v1/access-keys"),
     ("POST", "/v1/access-keys"),
     ("POST", "/v1/access-keys/AKIA/activate"),
     ("DELETE", "/v1/access-keys/AKIA"),
+    ("GET", "/v1/suspensions"),
+    ("POST", "/v1/suspensions"),
+    ("POST", "/v1/resumptions"),
     ("GET", "/nowhere"),
 ]
 
@@ -285,3 +290,54 @@ async def test_a_private_key_in_a_certificate_file_is_not_kept(regions: Regions)
     )
     assert status in (200, 400)
     assert b"PRIVATE KEY" not in stored
+
+
+BAD_SUSPENSIONS: dict[str, tuple[object, str]] = {
+    "a name with a space": ({"things": ["good", "two words"]}, "things[1]"),
+    "a name that ends with a line": ({"groups": ["two\n"]}, "groups[0]"),
+    "a name of 129 characters": ({"things": ["x" * 129]}, "things[0]"),
+    "too many names": ({"things": ["x"] * 1001}, "things"),
+    "a long reason": ({"things": ["x"], "reason": "x" * 257}, "reason"),
+    "an unknown field": ({"thing": ["x"]}, "thing"),
+    "a list": ([], "body"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_SUSPENSIONS)
+async def test_a_bad_suspension_is_named_and_nothing_is_written(
+    regions: Regions, case: str
+) -> None:
+    body, named = BAD_SUSPENSIONS[case]
+    before = await regions.level()
+    for path in ("/v1/suspensions", "/v1/resumptions"):
+        data = json.dumps(body).encode()
+        status, text = await call(regions, regions.system.operator, "POST", path, data)
+        assert status == 400
+        assert named in text or path == "/v1/resumptions"
+    assert await regions.level() == before
+
+
+async def test_an_operator_sees_where_a_client_is_and_was(regions: Regions) -> None:
+    name = await regions.who_may("is-looked-for", "iot:*")
+    path = f"/v1/connections/{name}"
+    found: dict[str, Any] = {}
+
+    async def is_known(region: str, *, connected: bool) -> bool:
+        status, text = await call(regions, regions.system.operator, "GET", path, region=region)
+        found.clear()
+        found.update(json.loads(text))
+        return status == 200 and found["connected"] is connected
+
+    assert await call(regions, regions.system.operator, "GET", path) == (
+        404,
+        json.dumps({"message": f"nothing is known of a client {name!r}"}, separators=(",", ":")),
+    )
+    async with regions.client(OTHER, name) as wire:
+        for region in (HOME, OTHER):
+            await until("it is known", lambda region=region: is_known(region, connected=True))
+            assert (found["region"], found["client"]) == (OTHER, name)
+            assert found["principal"] == regions.identity(name).certificate_id
+        wire.send(mqtt3.Disconnect())
+    await until("it has gone", lambda: is_known(HOME, connected=False))
+    assert found["reason"] == "CLIENT_INITIATED_DISCONNECT"
+    assert found["ended_ms"] >= found["since_ms"]

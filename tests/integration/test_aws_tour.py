@@ -14,15 +14,17 @@ import botocore.exceptions
 import pytest
 import pytest_asyncio
 from aws_region import handled
-from aws_tour import INPUT, SERVICE, Seen, Step, tour
+from aws_tour import CLIENT, INPUT, Seen, Step, tour
 from awscli.clidriver import create_clidriver
 from botocore import xform_name
-from regions import HOME, OTHER, Regions, two_regions
+from regions import HOME, OTHER, Regions, two_regions, until
 
+from isthmus.aws import models
 from isthmus.local import aws_profile
+from isthmus.wire.packets import Publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-#: Calls an operation; gives its output, or raises the name of its error.
+#: Calls an operation of a service; gives its output, or raises the name of its error.
 Call = Callable[[str, dict[str, Any]], dict[str, Any]]
 
 
@@ -34,6 +36,7 @@ class Refused(Exception):
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     async with two_regions(tmp_path_factory.mktemp("regions")) as started:
         await aws_profile.write_profiles(started.system, started.operator)
+        await started.who_may(CLIENT, "iot:*")
         for region in started.system.settings.regions:
             (started.system.bucket(region) / INPUT).touch()
         yield started
@@ -53,10 +56,16 @@ def profile(regions: Regions, monkeypatch: pytest.MonkeyPatch) -> Callable[[str]
     return aws_profile.profile
 
 
+def service_of(operation: str) -> str:
+    return next(name for name in models.SERVICES if operation in models.service(name).operations)
+
+
 def by_boto3(profile: str) -> Call:
-    client = boto3.session.Session(profile_name=profile).client(SERVICE)
+    session = boto3.session.Session(profile_name=profile)
+    clients = {name: session.client(name) for name in models.SERVICES}
 
     def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        client = clients[service_of(operation)]
         try:
             output: dict[str, Any] = getattr(client, xform_name(operation))(**parameters)
         except botocore.exceptions.ClientError as error:
@@ -71,7 +80,8 @@ def by_the_cli(profile: str) -> Call:
     driver = create_clidriver()
 
     def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
-        command = [SERVICE, xform_name(operation, "-"), "--profile", profile, "--output", "json"]
+        command = [service_of(operation), xform_name(operation, "-")]
+        command += ["--profile", profile, "--output", "json"]
         said, told = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
             code = driver.main([*command, "--cli-input-json", json.dumps(parameters)])
@@ -95,7 +105,8 @@ async def take(call: Call, step: Step, seen: Seen) -> None:
 
 
 async def test_the_tour_has_every_operation_that_is_there() -> None:
-    assert {step.operation for step in tour("lamp")} == set(handled())
+    there = {name for service in models.SERVICES for name in handled(service)}
+    assert {step.operation for step in tour("lamp")} == there
 
 
 @pytest.mark.parametrize(("client", "region"), [(by_boto3, HOME), (by_the_cli, OTHER)])
@@ -107,5 +118,18 @@ async def test_a_client_goes_through_all_operations(
 ) -> None:
     call: Call = client(profile(region))
     seen: Seen = {}
-    for step in tour(f"tour-{region}"):
-        await take(call, step, seen)
+
+    async def is_known() -> bool:
+        with contextlib.suppress(Refused):
+            found = await asyncio.to_thread(call, "GetConnection", {"clientId": CLIENT})
+            return bool(found["connected"])
+        return False
+
+    async with regions.client(region, CLIENT) as wire:
+        assert await wire.subscribe("tour/told", qos=1) == (1,)
+        await until("the client is known", is_known)
+        for step in tour(f"tour-{region}"):
+            await take(call, step, seen)
+        # It has been sent away, after what it was told.
+        said = await wire.closed()
+        assert [each.payload for each in said if isinstance(each, Publish)] == [b"told", b""]

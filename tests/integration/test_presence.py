@@ -24,7 +24,7 @@ from isthmus.adapters.nats import connection
 from isthmus.aws_server.connectivity import Connectivity
 from isthmus.config import RegionConfig
 from isthmus.protocol import CONNECTIVITY_MAX
-from isthmus.wire import mqtt3
+from isthmus.wire import mqtt3, packets
 from isthmus.wire.packets import Publish
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -309,3 +309,29 @@ async def test_nobody_else_says_it(regions: Regions) -> None:
     async with regions.client(HOME, name) as wire:
         wire.send(Publish("$aws/events/presence/connected/victim", b"{}", 0))
         assert await wire.closed() == []
+
+
+@pytest.mark.parametrize(
+    ("may", "will"), [("iot:Publish", None), ("iot:Connect", packets.Will("a/b", b"gone"))]
+)
+async def test_a_connect_that_policies_deny_is_heard_of(
+    regions: Regions, may: str, will: packets.Will | None
+) -> None:
+    listener = await regions.who_may("hears-of-the-denied", "iot:*")
+    name = await regions.who_may(f"may-{may[4:].lower()}", may)
+    async with regions.client(HOME, listener) as wire:
+        topic = f"$aws/events/presence/connect_failed/{name}"
+        assert await wire.subscribe(topic, qos=1) == (1,)
+        async with regions.wire(HOME, name) as denied:
+            assert await denied.connect(name, will=will) == 5
+            assert await denied.closed() == []
+        event = await Events(wire).next()
+        assert event.pop("timestamp") > 0
+        assert len(event.pop("sessionIdentifier")) == 16
+        assert ip_address(event.pop("ipAddress")).is_loopback
+        assert event == {
+            "clientId": name,
+            "eventType": "connect_failed",
+            "connectFailureReason": "AUTHORIZATION_FAILED",
+            "principalIdentifier": regions.identity(name).certificate_id,
+        }
