@@ -234,6 +234,29 @@ async def test_odd_bytes_are_answered_or_the_connection_is_closed(
     await asking(regions, await a_key(regions), 8 * count, list(MANGLES), answered)
 
 
+@pytest.mark.parametrize("rest", [b"x\r\n", b"5;a=b\r\n0\r\n\r\nxx\r\n", b"0\r\nxx\r\n\r\n"])
+async def test_a_body_that_goes_on_as_none_can_is_refused_there(
+    regions: Regions, rest: bytes
+) -> None:
+    """And not when it did not end in time."""
+
+    def run(asked: Asked) -> None:
+        chunked = (("Transfer-Encoding", "chunked"), ("Expect", "100-continue"))
+        signed = asked.signer.sign(HttpRequest("POST", "/things/a", body=b"{}"))
+        kept = tuple(each for each in signed.headers if each[0] != "Content-Length")
+        with Wire(asked.place) as wire:
+            wire.write(as_bytes(signed._replace(headers=kept + chunked, body=b"")))
+            assert wire.socket.recv(4096).startswith(b"HTTP/1.1 100")
+            wire.write(rest)
+            reply = wire.reply("POST")
+            assert reply is not None
+            assert (reply.status, reply.error) == (400, "SerializationException")
+            assert reply.is_last
+            assert wire.reply("POST") is None
+
+    await with_asked(regions, await a_key(regions), run)
+
+
 def an_endpoint(asked: Asked) -> bytes:
     return as_bytes(asked.signer.sign(HttpRequest("GET", "/endpoint")))
 

@@ -12,7 +12,8 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from aiohttp import hdrs, web
+from aiohttp import StreamReader, hdrs, web
+from aiohttp.http import RawRequestMessage
 from aiohttp.web_protocol import RequestHandler
 
 from isthmus.adapters.renewal import Renewed, RenewedContext
@@ -100,11 +101,20 @@ class Listener:
             server.abort()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+
         async def read() -> HttpRequest:
             headers = tuple(request.headers.items())
-            return HttpRequest(request.method, request.raw_path, headers, await _body(request))
+            body = await _body(request)
+            if connection.broken is request.content:
+                raise _not_valid()
+            return HttpRequest(request.method, request.raw_path, headers, body)
 
-        return _response(await self._answers.answer(read))
+        response = _response(await self._answers.answer(read))
+        if connection.broken is request.content:
+            response.force_close()
+        return response
 
 
 class _Server(web.Server):
@@ -139,11 +149,32 @@ class _Connection(RequestHandler):
     """Answers what aiohttp cannot read in the same form as everything else."""
 
     # It has slots.
-    __slots__ = ("_answers",)
+    __slots__ = ("_answers", "broken")
 
     def __init__(self, server: _Server, answers: Answers, **options: Any) -> None:
         super().__init__(server, **options)
         self._answers = answers
+        #: The body that ended in what is no part of one; none comes after that.
+        self.broken: StreamReader | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """End a body where what comes is no part of one.
+
+        aiohttp queues that as the next request, behind one whose body would never end.
+        """
+        super().data_received(data)
+        if not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
+            return
+        bodies = [body for _, body in self._messages]
+        if self._current_request is not None:
+            bodies.append(self._current_request.content)
+        for body in bodies:
+            if not body.is_eof():
+                self._messages.pop()
+                self.broken = body
+                body.feed_eof()
+                self.close()
+                return
 
     def handle_error(
         self,
@@ -181,12 +212,16 @@ async def _body(request: web.BaseRequest) -> bytes:
         message = f"The body did not come within {BODY_S:.0f} s"
         raise ServiceError("RequestTimeoutException", message) from None
     except web.RequestPayloadError:
-        raise ServiceError("SerializationException", "The body is not valid HTTP") from None
+        raise _not_valid() from None
     except ConnectionError:
         # Nobody is there to be told, and it is no fault of ours.
         message = "The connection ended before the body"
         raise ServiceError("SerializationException", message) from None
     return b"".join(parts)
+
+
+def _not_valid() -> ServiceError:
+    return ServiceError("SerializationException", "The body is not valid HTTP")
 
 
 def _too_large() -> ServiceError:
