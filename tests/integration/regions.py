@@ -36,6 +36,8 @@ from isthmus.local.system import LAUNCHER, LocalSystem, Settings
 HOME, OTHER = "eu", "us"
 POLL_S = 0.02
 WITHIN_S = 40.0
+#: For how long a machine that runs tests may stand still before a region takes another for dead.
+STALL_S = 3.0
 FAILURES_NEVER_REACHED = 10_000
 
 
@@ -333,6 +335,7 @@ async def two_regions(
 
     ``launcher`` starts their processes, where they are to be other ones than the product's.
     """
+    changes.setdefault("alone_after_s", STALL_S)
     ended: list[str] = []
     system = LocalSystem(Settings(directory, launcher=launcher), random.Random(), ended.append)
     async with contextlib.AsyncExitStack() as stack:
