@@ -47,7 +47,12 @@ class Seam:
         self.refusal: Exception | None = None
         self.requests = DataRequests(gateway, 10.0)
         self.api = Answering(
-            api, lambda: True, self._may_serve, self._context, lambda: self._is_kept
+            api,
+            lambda: True,
+            self._may_serve,
+            self._context,
+            lambda: self._is_kept,
+            lambda events: None,
         )
 
     async def _may_serve(self) -> None:

@@ -14,6 +14,7 @@ from isthmus.core.device_topics import (
     CREATE_FROM_CSR,
     LITERAL,
     PROVISION,
+    SHADOW,
     may_be_answered,
     question,
 )
@@ -44,6 +45,17 @@ def test_what_is_asked_is_known_by_its_topic(kind):
     assert question(f"$aws/certificates/create/{kind}") is CREATE_CERTIFICATE
     assert question(f"$aws/certificates/create-from-csr/{kind}") is CREATE_FROM_CSR
     assert question(f"$aws/provisioning-templates/t/provision/{kind}") is PROVISION
+
+
+@pytest.mark.parametrize("root", ["$aws/things/t/shadow", "$aws/things/t/shadow/name/n"])
+def test_shadows_are_asked_for_and_told_of(root):
+    for what in ("get", "update", "delete"):
+        assert question(f"{root}/{what}") is SHADOW
+        assert question(f"{root}/{what}/accepted") is None
+        assert may_be_answered(f"{root}/{what}/rejected")
+    assert may_be_answered(f"{root}/update/delta")
+    assert may_be_answered("$aws/things/+/shadow/#")
+    assert not may_be_answered(f"{root}/get/documents")
 
 
 @pytest.mark.parametrize(

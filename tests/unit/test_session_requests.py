@@ -57,7 +57,7 @@ def test_what_is_asked_under_new_rights_is_asked_of_them():
 
 @DIALECTS
 def test_other_reserved_topics_stay_reserved(dialect):
-    for topic in (ANSWER, "$aws/certificates/create", "$aws/things/car-1/shadow/update"):
+    for topic in (ANSWER, "$aws/certificates/create", "$aws/things/car-1/jobs/get"):
         *_, action = session(dialect=dialect).handle(Publish(topic, b""))
         assert isinstance(action, Close), topic
 

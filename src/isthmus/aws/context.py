@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from heapq import merge
 from itertools import groupby
@@ -108,6 +108,8 @@ class Context:
     caller: str = ""
     #: The log's newest revision among those that this request wrote, or found as it wanted them.
     revision: int = 0
+    #: Topics and payloads: what everybody may hear of it once its promise is kept.
+    events: list[tuple[str, bytes]] = field(default_factory=list)
 
     def get(self, kind: str, key: str) -> Item:
         """The newest version that is known here, or an empty item."""

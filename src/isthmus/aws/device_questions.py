@@ -49,15 +49,15 @@ class DeviceQuestions:
     """Handlers by question."""
 
     def __init__(self) -> None:
-        self._handlers: dict[Question, tuple[Handler, str]] = {}
+        self._handlers: dict[Question, tuple[Handler, str, str]] = {}
 
-    def handles(self, asked: Question, *, like: str) -> Callable[[H], H]:
-        """Declare a function as the handler of a question."""
+    def handles(self, asked: Question, *, like: str, service: str = models.IOT) -> Callable[[H], H]:
+        """Declare a function as the handler of a question; ``like`` is of a service."""
         if asked in self._handlers:
             raise BrokenInvariant(f"{asked.asked} have a handler already")
 
         def declare(handler: H) -> H:
-            self._handlers[asked] = handler, like
+            self._handlers[asked] = handler, like, service
             return handler
 
         return declare
@@ -67,8 +67,8 @@ class DeviceQuestions:
         found = self._handlers.get(question(topic) or Question((), ()))
         if found is None:
             return None
-        handler, like = found
-        service = models.service(models.IOT)
+        handler, like, name = found
+        service = models.service(name)
         return handler, Call(service, service.operations[like], {})
 
 

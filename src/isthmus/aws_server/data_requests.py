@@ -17,7 +17,7 @@ from isthmus.aws import models
 from isthmus.aws.models import IOT_DATA
 from isthmus.aws.requests import Call, HttpRequest
 from isthmus.aws_server.callers import Caller, Refused
-from isthmus.aws_server.exchange import Exchanges, MakeContext, WhenKept
+from isthmus.aws_server.exchange import Exchanges, MakeContext, Say, WhenKept
 from isthmus.aws_server.serving import Serving
 from isthmus.core import rest
 from isthmus.errors import InputError
@@ -36,18 +36,20 @@ class DataRequests:
         may_serve: Callable[[], Awaitable[None]],
         context: MakeContext,
         promise: Callable[[], WhenKept],
+        say: Say,
     ) -> None:
         """``is_open``: whether the region has caught up; ``may_serve`` waits for the view too."""
         self._may_serve = may_serve
         self._context = context
         self._promise = promise
+        self._say = say
         self.run = Serving(client, "region.data-request", is_open, self._answer).run
 
     async def _answer(self, message: Msg) -> None:
         try:
             asked = protocol.decode(message.data, DataRequest)
             judged = _Judged(asked)
-            exchanges = Exchanges(self._may_serve, judged, self._context, self._promise)
+            exchanges = Exchanges(self._may_serve, judged, self._context, self._promise, self._say)
             found = await exchanges.answer(judged.request)
             await message.respond(protocol.encode(DataReply(*found)))
         except (InputError, NatsError) as error:

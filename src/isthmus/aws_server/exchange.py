@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import logging
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 from isthmus.aws import handlers, models, requests, responses
@@ -33,6 +33,8 @@ INTERNAL = "An internal error has occurred."
 MakeContext = Callable[[Call, str], Context]
 #: Waits until a revision's promise is kept; raises TimeoutError where it is not.
 WhenKept = Callable[[int], Awaitable[Kept]]
+#: Has topics and payloads published, and waits for nobody.
+Say = Callable[[Sequence[tuple[str, bytes]]], None]
 
 
 class Judges(Protocol):
@@ -56,6 +58,7 @@ class Exchanges:
         callers: Judges,
         context: MakeContext,
         promise: Callable[[], WhenKept],
+        say: Say,
     ) -> None:
         """``may_serve`` returns when the view may be read; raises Unavailable where it may not.
 
@@ -65,6 +68,7 @@ class Exchanges:
         self._callers = callers
         self._context = context
         self._promise = promise
+        self._say = say
 
     async def answer(self, read: Read) -> HttpResponse:
         """Whatever happens, there is a response."""
@@ -105,6 +109,7 @@ class Exchanges:
         if inspect.isawaitable(output):
             output = await output
         headers = await _confirmations(kept, context.revision) if context.revision else {}
+        self._say(context.events)
         response = responses.write(call, output, exchange.request_id)
         return response._replace(headers=response.headers | headers)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
+from collections.abc import Sequence
 
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
@@ -17,8 +19,12 @@ from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import PublishReply, PublishRequest
 from isthmus.wire.packets import Publish
 
+_log = logging.getLogger(__name__)
+
 #: A gateway answers when the promise is kept or given up, so only one that dies is waited for.
 PATIENCE_S = 2.0
+#: Requests whose events are not said yet. Of more nobody hears: no gateway takes anything.
+SAYING_MAX = 1_000
 
 
 class Messages:
@@ -29,6 +35,7 @@ class Messages:
         self._log = log
         self._timeout_s = promise_timeout_s + PATIENCE_S
         self._changed = asyncio.Event()
+        self._saying: set[asyncio.Task[None]] = set()
 
     def applied(self) -> None:
         """The view has applied more of the log."""
@@ -61,6 +68,25 @@ class Messages:
                 await self._has(reply.item)
         except (NatsError, TimeoutError, InputError) as error:
             raise Unavailable("No gateway of this region has promised it in time") from error
+
+    def say(self, events: Sequence[tuple[str, bytes]]) -> None:
+        """Publish these as the region's own word, in this order; nobody waits for it."""
+        if not events:
+            return
+        if len(self._saying) >= SAYING_MAX:
+            _log.warning("nothing is said", extra={"action": "say", "topic": events[0][0]})
+            return
+        task = asyncio.create_task(self._say(events))
+        self._saying.add(task)
+        task.add_done_callback(self._saying.discard)
+
+    async def _say(self, events: Sequence[tuple[str, bytes]]) -> None:
+        for topic, payload in events:
+            try:
+                await self.publish(Publish(topic, payload, 1), "")
+            except Unavailable as error:
+                extra = {"action": "say", "topic": topic, "reason": str(error)}
+                _log.warning("what was done is not told", extra=extra)
 
     async def _has(self, raw: bytes) -> None:
         """Wait until the log has brought what a message retains, and so brings it to everybody."""

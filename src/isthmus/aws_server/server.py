@@ -79,7 +79,8 @@ class Server:
         self._connectivity = Connectivity(client)
         self._messages = Messages(client, self.store, config.promise_timeout_s)
         self._callers = Callers(config, self.store.view, sealing)
-        exchanges = Exchanges(self._may_serve, self._callers, self._context, self._promise)
+        say = self._messages.say
+        exchanges = Exchanges(self._may_serve, self._callers, self._context, self._promise, say)
         self._listener = Listener(aws_api, exchanges)
         self._buckets = Buckets(aws_api.buckets)
         self._tasks = RegistrationTasks(
@@ -98,7 +99,7 @@ class Server:
             client, lambda: self.is_open, self._may_serve, self._line_context, self._promise
         )
         self._data_requests = DataRequests(
-            client, lambda: self.is_open, self._may_serve, self._context, self._promise
+            client, lambda: self.is_open, self._may_serve, self._context, self._promise, say
         )
         self._expired = Expired(
             self._line_context, lambda: self.is_open, lambda: self._standing.is_alone

@@ -2,8 +2,9 @@
 
 What is published to such a topic is a request and no message: nobody receives it, it is in no
 stream and in no lake, and it may not be a will. Its answers are for the connection that has asked
-and for nobody else, as on AWS. Whether a device may publish to the one, subscribe to the other and
-receive from it is for policies to say, as it is of any topic.
+and for nobody else, as on AWS; of shadows they are for whoever subscribes, as on AWS too, and so
+messages. Whether a device may publish to the one, subscribe to the other and receive from it is for
+policies to say, as it is of any topic.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from itertools import zip_longest
 from typing import NamedTuple
 
+from isthmus.core import shadow_topics
 from isthmus.wire.topics import matches
 
 JSON, CBOR = "json", "cbor"
@@ -47,7 +49,8 @@ REPORT_COMMAND = Question(
     tuple(f"{_REPORT}/{each}" for each in (JSON, CBOR)),
     tuple(f"{_REPORT}/{last}/{each}" for last in ("accepted", "rejected") for each in (JSON, CBOR)),
 )
-QUESTIONS = (CREATE_CERTIFICATE, CREATE_FROM_CSR, PROVISION, REPORT_COMMAND)
+SHADOW = Question(shadow_topics.ASKED, shadow_topics.TOLD)
+QUESTIONS = (CREATE_CERTIFICATE, CREATE_FROM_CSR, PROVISION, REPORT_COMMAND, SHADOW)
 
 
 def question(topic: str) -> Question | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from isthmus.core import item as items
 from isthmus.core.carried import CARRIED
@@ -17,8 +17,13 @@ class LogView:
     """The view, and the log's position that it has reached."""
 
     def __init__(
-        self, table: Table | None = None, listed: Mapping[str, Listed] | None = None
+        self,
+        table: Table | None = None,
+        listed: Mapping[str, Listed] | None = None,
+        without: Collection[str] = (),
     ) -> None:
+        """Items of the kinds ``without`` are not taken: who has the view has no use for them."""
+        self._without = without
         self.view = View(table, listed)
         self.catalogue = self.view.catalogue
         self._table = self.view.table
@@ -55,7 +60,7 @@ class LogView:
         nevertheless: it would be the same for everybody, and nobody must wait for it.
         """
         self._table.position = sequence
-        if sequence <= self.revision(kind, key):
+        if kind in self._without or sequence <= self.revision(kind, key):
             return None
         item = items.decode(payload)
         if (item.kind, item.key) != (kind, key):

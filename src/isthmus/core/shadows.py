@@ -76,6 +76,11 @@ def version(item: Item) -> int:
     return item.version - sum(_tree(item).deletes.values())
 
 
+def written_by(item: Item) -> str:
+    """The region of the newest write."""
+    return _tree(item).root.newest[2]
+
+
 def _tree(item: Item) -> ShadowTree:
     found = item.fields.get(_DOCUMENT)
     return found if isinstance(found, ShadowTree) else ShadowTree()

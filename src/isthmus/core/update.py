@@ -74,10 +74,13 @@ class Merge(Update):
     def __init__(self, log: LogView, theirs: Item) -> None:
         super().__init__(log, theirs.kind, theirs.key, self._join)
         self._theirs = theirs
+        #: What theirs was joined with last.
+        self.mine = self.item
         #: What the join had to discard though its writer knew no better.
         self.conflicts: list[Conflict] = []
 
     def _join(self, mine: Item) -> Item:
+        self.mine = mine
         self.conflicts = items.conflicts(mine, self._theirs)
         return items.join(mine, self._theirs)
 

@@ -33,6 +33,7 @@ from isthmus.core.log_view import LogView
 from isthmus.core.promises import Promise
 from isthmus.core.retained import RETAINED, retain, retained
 from isthmus.core.session import Granted, Session, Store, Ticket
+from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
 from isthmus.core.view import Change
@@ -85,7 +86,7 @@ class Gateway:
         self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
-        self._log_view = LogView(table, BY_GATEWAYS)
+        self._log_view = LogView(table, BY_GATEWAYS, without={SHADOW})
         view = self._log_view.view
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()

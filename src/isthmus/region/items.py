@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
@@ -17,6 +18,13 @@ from isthmus.errors import StaleRevision
 from isthmus.ports import ChangeLog
 
 _log = logging.getLogger(__name__)
+
+
+class Merged(NamedTuple):
+    """Our version before and after a peer's was joined into it; the same where it said nothing."""
+
+    before: Item
+    after: Item
 
 
 class ItemStore(LogView):
@@ -52,12 +60,11 @@ class ItemStore(LogView):
                 update.written(wanted, written)
         return update.item, update.revision
 
-    async def merge(self, theirs: Item) -> bool:
-        """Join a peer's version into ours; True if that changed anything."""
+    async def merge(self, theirs: Item) -> Merged:
+        """Join a peer's version into ours."""
         merge = Merge(self, theirs)
-        before = merge.revision
-        _, after = await self._perform(merge)
+        after, _ = await self._perform(merge)
         for each in merge.conflicts:
             extra = {"action": "conflict", "item": f"{each.kind}/{each.key}{each.path}"}
             _log.warning("two regions wrote the same field at once", extra=extra)
-        return after != before
+        return Merged(merge.mine, after)

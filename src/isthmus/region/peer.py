@@ -30,6 +30,7 @@ from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import SubscriptionsReply
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
+from isthmus.region.shadow_teller import ShadowTeller
 from isthmus.region.state import StateStore, cursor_name
 from isthmus.tasks import end
 
@@ -59,6 +60,7 @@ class PeerLink:
         state: StateStore,
         incarnation: asyncio.Future[str],
         on_head: Callable[[str, protocol.HeadReply], None],
+        teller: ShadowTeller,
     ) -> None:
         self.region = peer.region
         self.pull = Pull()
@@ -69,6 +71,7 @@ class PeerLink:
         self._state = state
         self._own_incarnation = incarnation
         self._on_head = on_head
+        self._teller = teller
         self._client: Client | None = None
         #: Whether our own streams took the last copy: who cannot store must not be counted on.
         self._storing = True
@@ -155,12 +158,13 @@ class PeerLink:
             _log.warning("a peer is out of reach", extra=extra)
 
     async def _contact(self) -> None:
-        hello = await self._hello()
+        hello, held = await self._hello(), self.pull.log
         self._resume(hello)
         head = await self.head()
         if self.pull.is_void(head.incarnation):
             raise Unavailable(f"{self.region} has started again")
         self._on_head(self.region, head)
+        await self._teller.begin(held, head.incarnation, head.log_sequence)
         await self._back_fill(head)
         await self._confirm_all()
         pulls = [
@@ -266,22 +270,25 @@ class PeerLink:
                     extra = {"action": "bad-item", "peer": self.region, "reason": str(error)}
                     _log.error("an entry of a peer's log cannot be read", extra=extra)
                     return
-                await self._store.merge(theirs)
+                self._teller.merged(entry.sequence, await self._store.merge(theirs))
 
         async for entries in self._follow(streams.LOG, self.pull.log.sequence):
             await asyncio.gather(*(merge(entry) for entry in entries))
             last = entries[-1]
-            await self._progressed("log", self.pull.took_log(last.sequence, entry_id(last)))
+            cursor = self.pull.took_log(last.sequence, entry_id(last))
+            await self._progressed()
+            await self._teller.tell()
+            self._unsaved["log"] = cursor
 
     async def _pull_bus(self) -> None:
         stream = streams.bus(self.region)
         async for entries in self._follow(stream, self.pull.bus.sequence):
             self.pull.confirm(await self._copy(self.region, entries), monotonic_s())
             last = entries[-1]
-            await self._progressed("bus", self.pull.took_bus(last.sequence, entry_id(last)))
+            self._unsaved["bus"] = self.pull.took_bus(last.sequence, entry_id(last))
+            await self._progressed()
 
-    async def _progressed(self, stream: str, cursor: Cursor) -> None:
-        self._unsaved[stream] = cursor
+    async def _progressed(self) -> None:
         await self.report()
         self._moved.set()
         self._moved = asyncio.Event()

@@ -40,10 +40,12 @@ from isthmus.region.bus_reader import BusReader
 from isthmus.region.departures import Departures
 from isthmus.region.items import ItemStore
 from isthmus.region.log_view import keep_following
+from isthmus.region.own_messages import OwnMessages
 from isthmus.region.peer import PeerLink
 from isthmus.region.presence import Presence
 from isthmus.region.promise import Promises
 from isthmus.region.registry_events import RegistryTeller
+from isthmus.region.shadow_teller import ShadowTeller
 from isthmus.region.state import StateStore
 from isthmus.region.view_table import view_table
 
@@ -84,6 +86,7 @@ class Services:
                 self._state,
                 self._incarnation,
                 self.promises.heard_head,
+                ShadowTeller(config.region, OwnMessages(client, config.region)),
             )
             for peer in config.peers
         }

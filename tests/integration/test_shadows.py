@@ -1,0 +1,230 @@
+"""Shadows by MQTT and by HTTPS: one and the same in either region, and told of in both."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aws_clients import Caller, a_key
+from botocore.exceptions import ClientError
+from mqtt_wire import Wire
+from regions import HOME, OTHER, Regions, two_regions, until
+
+from isthmus.wire import mqtt3
+from isthmus.wire.packets import Publish
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+ON, OFF = {"desired": {"lamp": "on"}}, {"reported": {"lamp": "off"}}
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
+    async with two_regions(tmp_path_factory.mktemp("regions"), cuttable=True) as started:
+        yield started
+
+
+class Shadow:
+    """A client that asks of one shadow, and hears all that is told of it."""
+
+    def __init__(self, wire: Wire, thing: str, name: str | None) -> None:
+        self.wire = wire
+        self.root = f"$aws/things/{thing}/shadow" + (f"/name/{name}" if name else "")
+
+    async def hear(self) -> None:
+        assert await self.wire.subscribe(f"{self.root}/#", qos=1) == (1,)
+
+    def ask(self, what: str, payload: bytes) -> None:
+        self.wire.send(Publish(f"{self.root}/{what}", payload))
+
+    async def told(self) -> tuple[str, Any]:
+        """The next message: the end of its topic, and what it says."""
+        while isinstance(found := await self.wire.next(), mqtt3.Puback):
+            pass
+        assert isinstance(found, Publish), found or self.wire.ended
+        self.wire.send(mqtt3.Puback(found.packet_id))
+        assert found.topic.startswith(self.root + "/")
+        return found.topic.removeprefix(self.root + "/"), json.loads(found.payload)
+
+    async def update(self, **members: Any) -> dict[str, Any]:
+        """Update it; what was told of that, by the ends of the topics."""
+        self.ask("update", json.dumps(members).encode())
+        return dict([await self.told() for _ in range(2)])
+
+
+@asynccontextmanager
+async def shadow(
+    regions: Regions, thing: str, name: str | None = None, region: str = HOME
+) -> AsyncIterator[Shadow]:
+    device = await regions.who_may(f"{thing}-{region}", "iot:*")
+    await until(f"{region} lets {device} in", partial(regions.admitted, region, device))
+    async with regions.client(region, device) as wire:
+        found = Shadow(wire, thing, name)
+        await found.hear()
+        yield found
+
+
+async def data(regions: Regions, region: str = HOME, role: str = "operator") -> Caller:
+    return Caller(regions, await a_key(regions, role), region, service="iot-data")
+
+
+async def document(caller: Caller, thing: str, **named: str) -> dict[str, Any]:
+    found = await caller("get_thing_shadow", thingName=thing, **named)
+    read: dict[str, Any] = json.loads(found["payload"].read())
+    return read
+
+
+@pytest.mark.parametrize("name", [None, "climate"])
+async def test_whoever_subscribes_hears_what_became_of_an_update(
+    regions: Regions, name: str | None
+) -> None:
+    async with shadow(regions, f"heard-{name}", name) as device:
+        told = await device.update(state=ON, clientToken="a")
+        assert told.keys() == {"update/accepted", "update/documents"}
+        accepted = told["update/accepted"]
+        at = {"timestamp": accepted["timestamp"]}
+        assert accepted == {
+            "state": ON,
+            "metadata": {"desired": {"lamp": at}},
+            "version": 1,
+            "clientToken": "a",
+            **at,
+        }
+        delta = await device.told()
+        assert delta[0] == "update/delta"
+        assert delta[1]["state"] == {"lamp": "on"}
+        told = await device.update(state=OFF, version=1)
+        assert told["update/documents"]["previous"]["version"] == 1
+        assert told["update/documents"]["current"]["version"] == 2
+        assert (await device.told())[0] == "update/delta"
+        told = await device.update(state={"reported": {"lamp": "on"}})
+        # Nothing is left to do.
+        device.ask("get", b"")
+        what, found = await device.told()
+        assert what == "get/accepted"
+        assert found["state"] == {"desired": {"lamp": "on"}, "reported": {"lamp": "on"}}
+        device.ask("delete", b'{"clientToken":"last"}')
+        what, deleted = await device.told()
+        assert what == "delete/accepted"
+        assert deleted.keys() == {"version", "timestamp", "clientToken"}
+        assert (deleted["version"], deleted["clientToken"]) == (3, "last")
+
+
+async def test_what_is_refused_is_told_as_aws_tells_it(regions: Regions) -> None:
+    async with shadow(regions, "refused") as device:
+        device.ask("get", b"")
+        assert await device.told() == (
+            "get/rejected",
+            {"code": 404, "message": "No shadow exists with name: 'refused'"},
+        )
+        await device.update(state={"desired": {"a": 1}, "reported": {"a": 1}})
+        for payload, code, message in (
+            (b"{", 400, "Invalid JSON"),
+            (b"{}", 400, "Missing required node: state"),
+            (b'{"state":{},"version":7}', 409, "Version conflict"),
+            (b'{"state":"\xff"}', 415, "Unsupported documented encoding"),
+            (b'{"state":{"desired":{"a":"%s"}}}' % (b"x" * 9000), 413, "The payload exceeds"),
+        ):
+            device.ask("update", payload)
+            what, said = await device.told()
+            assert (what, said["code"]) == ("update/rejected", code)
+            assert said["message"].startswith(message)
+
+
+async def test_by_https_and_by_mqtt_it_is_one_shadow_in_either_region(regions: Regions) -> None:
+    here, there = await data(regions), await data(regions, OTHER)
+    async with shadow(regions, "both") as device:
+        payload = json.dumps({"state": ON, "clientToken": "t"})
+        answer = await here("update_thing_shadow", thingName="both", payload=payload)
+        heard = dict([await device.told() for _ in range(3)])
+        assert heard["update/accepted"] == json.loads(answer["payload"].read())
+        assert heard["update/delta"]["state"] == ON["desired"]
+        # An answer means that the other region has it.
+        found = await document(there, "both")
+        assert found["state"] == {**ON, "delta": {"lamp": "on"}}
+        await there("delete_thing_shadow", thingName="both")
+        with pytest.raises(here.errors.ResourceNotFoundException):
+            await document(here, "both")
+
+
+async def test_named_shadows_are_listed_without_the_classic_one(regions: Regions) -> None:
+    here = await data(regions)
+    for name in (None, "b", "a", "c"):
+        named = {} if name is None else {"shadowName": name}
+        await here("update_thing_shadow", thingName="many", payload='{"state":{}}', **named)
+    await here("delete_thing_shadow", thingName="many", shadowName="b")
+    first = await here("list_named_shadows_for_thing", thingName="many", pageSize=1)
+    assert first["results"] == ["a"]
+    rest = await here(
+        "list_named_shadows_for_thing", thingName="many", nextToken=first["nextToken"]
+    )
+    assert rest["results"] == ["c"]
+    assert "nextToken" not in rest
+    assert (await here("list_named_shadows_for_thing", thingName="nobody"))["results"] == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "error", "status"),
+    [
+        ("{", "InvalidRequestException", 400),
+        ('{"state":{},"version":9}', "ConflictException", 409),
+        (b'{"state":"\xff"}', "UnsupportedDocumentEncodingException", 415),
+        ('{"state":{"desired":{"a":"%s"}}}' % ("x" * 9000), "RequestEntityTooLargeException", 413),
+    ],
+)
+async def test_by_https_a_refusal_is_an_error_of_aws(
+    regions: Regions, payload: str | bytes, error: str, status: int
+) -> None:
+    here = await data(regions)
+    with pytest.raises(ClientError) as caught:
+        await here("update_thing_shadow", thingName="wrong", payload=payload)
+    response = caught.value.response
+    assert response["Error"]["Code"] == error
+    assert response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+async def test_who_is_where_a_shadow_arrives_hears_of_it_there(regions: Regions) -> None:
+    here = await data(regions)
+    async with shadow(regions, "afar", region=OTHER) as device:
+        await here("update_thing_shadow", thingName="afar", payload=json.dumps({"state": ON}))
+        heard = dict([await device.told() for _ in range(2)])
+        assert heard.keys() == {"update/documents", "update/delta"}
+        assert heard["update/delta"]["state"] == ON["desired"]
+        told = await device.update(state={"reported": {"lamp": "on"}}, version=1)
+        assert told["update/accepted"]["version"] == 2
+
+
+async def test_regions_that_were_apart_end_in_one_document(regions: Regions) -> None:
+    here, there = await data(regions), await data(regions, OTHER)
+    async with shadow(regions, "apart", region=OTHER) as device:
+        await here("update_thing_shadow", thingName="apart", payload=json.dumps({"state": OFF}))
+        assert (await device.told())[0] == "update/documents"
+        await regions.cut()
+        try:
+            await regions.alone(HOME)
+            await regions.alone(OTHER)
+            for caller, leaf in ((here, "here"), (there, "there")):
+                payload = json.dumps({"state": {"desired": {leaf: 1, "both": leaf}}})
+                await caller("update_thing_shadow", thingName="apart", payload=payload)
+            heard = dict([await device.told() for _ in range(3)])
+            assert heard["update/delta"]["state"] == {"there": 1, "both": "there"}
+        finally:
+            await regions.heal()
+            await regions.together()
+        # And then what the other side has made of it.
+        merged = {"here": 1, "there": 1, "both": "there"}
+        heard = dict([await device.told() for _ in range(2)])
+        assert heard["update/delta"]["state"] == merged
+        assert heard["update/documents"]["current"]["version"] == 3
+
+    async def equal() -> bool:
+        return await document(here, "apart") == await document(there, "apart")
+
+    await until("both regions have one document", equal)
+    found = await document(here, "apart")
+    assert (found["version"], found["state"]["desired"]) == (3, merged)
