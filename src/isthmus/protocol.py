@@ -249,6 +249,18 @@ class DeviceReply(msgspec.Struct, frozen=True):
     failed: str = ""
 
 
+class DeviceRequestBatch(msgspec.Struct, frozen=True):
+    """Those that a gateway asks together, each of another connection."""
+
+    requests: list[DeviceRequest]
+
+
+class DeviceReplyBatch(msgspec.Struct, frozen=True):
+    """To each of them, in their order; to none of what cannot be read."""
+
+    replies: list[DeviceReply]
+
+
 class DataRequest(msgspec.Struct, frozen=True):
     """A device asks by HTTPS for an operation of AWS's data plane, which it may carry out."""
 

@@ -15,8 +15,10 @@ import pytest_asyncio
 from aws_region import AwsRegion
 from mqtt_sessions import sent, session
 from nats.aio.client import Client
+from nats.aio.msg import Msg
 from nats.errors import NoRespondersError
 
+from isthmus import protocol
 from isthmus.adapters import hooks
 from isthmus.adapters.hooks import Hooks
 from isthmus.aws.context import Context
@@ -24,11 +26,12 @@ from isthmus.aws.device_questions import Answered, Asked, DeviceQuestions
 from isthmus.aws_server import serving
 from isthmus.aws_server.device_requests import DeviceRequests
 from isthmus.core.batch import Source
-from isthmus.core.device_topics import CREATE_CERTIFICATE, CREATE_FROM_CSR
+from isthmus.core.device_topics import CREATE_CERTIFICATE, CREATE_FROM_CSR, SHADOW
 from isthmus.core.session import Ask, Send, Ticket
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.gateway import requests
 from isthmus.gateway.requests import Requests
+from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.region.promise import Kept
 from isthmus.wire import packets
 from isthmus.wire.packets import Filter, Publish
@@ -39,6 +42,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SUBJECT = "region.device-request"
 TOPIC = "$aws/certificates/create/json"
 OTHER = "$aws/certificates/create-from-csr/json"
+SHADOW_TOPIC = "$aws/things/car-1/shadow/update"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -117,6 +121,12 @@ class Seam:
 
         @questions.handles(CREATE_CERTIFICATE, like="CreateThing")
         async def handle(context: Context, asked: Asked) -> Answered:
+            self.asked.append(asked)
+            found: Answered = await self.handler(context, asked)
+            return found
+
+        @questions.handles(SHADOW, like="CreateThing")
+        async def handle_quick(context: Context, asked: Asked) -> Answered:
             self.asked.append(asked)
             found: Answered = await self.handler(context, asked)
             return found
@@ -418,8 +428,62 @@ async def test_a_hook_that_hangs_leaves_room_for_who_needs_none(
 async def test_what_is_no_request_is_not_carried_out(nats: RealNats) -> None:
     async with seam(nats) as both, nats.user("gateway") as gateway:
         found = await gateway.request(SUBJECT, b"{}", timeout=5)
-        assert b"not a DeviceRequest" in found.data
+        assert protocol.decode(found.data, DeviceReplyBatch).replies == []
     assert both.asked == []
+
+
+async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats) -> None:
+    go_on = asyncio.Event()
+
+    async def waits(context: Context, asked: Asked) -> Answered:
+        await go_on.wait()
+        return Answered([], [("$aws/events/x", asked.payload)])
+
+    async with seam(nats) as both, nats.user("api") as listening:
+        messages: list[int] = []
+
+        async def count(message: Msg) -> None:
+            messages.append(len(protocol.decode(message.data, DeviceRequestBatch).requests))
+
+        await listening.subscribe(SUBJECT, cb=count)
+        await settle(listening)
+        both.handler = waits
+        devices = [Device(f"car-{n}") for n in range(requests.TOGETHER_MAX + 10)]
+        for number, each in enumerate(devices):
+            both.requests.ask(each, each.asks(b"%d" % number, 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        while not both.asked:
+            await settle(both.api_client)
+        go_on.set()
+        for each in devices:
+            assert await each.hears(1) == [1]
+        await settle(listening)
+    # Each is answered for itself, and none is asked twice.
+    assert sorted(int(payload) for _, payload in both.events) == list(range(len(devices)))
+    assert sum(messages) == len(devices)
+    assert len(messages) < len(devices) / 2
+    assert max(messages) <= requests.TOGETHER_MAX
+
+
+async def test_large_requests_are_asked_apart(
+    nats: RealNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "TOGETHER_BYTES", 3)
+    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+    async with seam(nats) as both:
+        asked: list[int] = []
+        replies = both.requests._replies
+
+        async def counts(each: list[DeviceRequest]) -> list[DeviceReply]:
+            asked.append(len(each))
+            return await replies(each)
+
+        monkeypatch.setattr(both.requests, "_replies", counts)
+        devices = [Device(f"car-{n}") for n in range(7)]
+        for each in devices:
+            both.requests.ask(each, each.asks(b"xx", 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        for each in devices:
+            assert await each.hears(1) == [1]
+    assert asked == [2, 2, 2, 1]
 
 
 async def test_an_api_that_is_catching_up_is_not_asked(

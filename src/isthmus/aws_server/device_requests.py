@@ -6,6 +6,7 @@ region, the handler has carried it out, and what it wrote is in a second region.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -22,8 +23,9 @@ from isthmus.aws.requests import Call
 from isthmus.aws_server.exchange import WhenKept
 from isthmus.aws_server.serving import Serving
 from isthmus.clock import monotonic_s
+from isthmus.core.device_topics import question
 from isthmus.errors import InputError, Unavailable
-from isthmus.protocol import DeviceReply, DeviceRequest, RegionEvent
+from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, RegionEvent
 
 _log = logging.getLogger(__name__)
 
@@ -48,13 +50,35 @@ class DeviceRequests:
         self.run = Serving(client, "region.device-request", is_open, self._answer).run
 
     async def _answer(self, message: Msg) -> None:
-        line: dict[str, Any] = {"action": "device-request"}
-        began_s = monotonic_s()
         try:
-            request = protocol.decode(message.data, DeviceRequest)
-            line |= {"principal": request.principal, "client": request.client}
-            line |= {"topic": request.topic, "address": request.address}
-            reply = await self._carry_out(request)
+            asked = protocol.decode(message.data, protocol.DeviceRequestBatch).requests
+            replies = await self._replies(asked)
+        except InputError as error:
+            extra = {"action": "device-request", "reason": str(error)}
+            _log.warning("what a gateway asks cannot be read", extra=extra)
+            replies = []
+        try:
+            await message.respond(protocol.encode(DeviceReplyBatch(replies)))
+        except NatsError as error:
+            extra = {"action": "device-request", "reason": f"{len(replies)}: {error}"}
+            _log.warning("answers are lost", extra=extra)
+
+    async def _replies(self, asked: list[DeviceRequest]) -> list[DeviceReply]:
+        try:
+            await self._may_serve()
+        except Unavailable as error:
+            return [DeviceReply(failed=str(error)) for _ in asked]
+        kept = self._promise()
+        return await asyncio.gather(*(self._reply(each, kept) for each in asked))
+
+    async def _reply(self, request: DeviceRequest, kept: WhenKept) -> DeviceReply:
+        line: dict[str, Any] = {"action": "device-request"}
+        line |= {"principal": request.principal, "client": request.client}
+        line |= {"topic": request.topic, "address": request.address}
+        began_s = monotonic_s()
+        asked = question(request.topic)
+        try:
+            reply = await self._carry_out(request, kept)
         except (Unavailable, TimeoutError) as error:
             reply = DeviceReply(failed=str(error) or "no second region has confirmed it in time")
         except InputError as error:
@@ -62,21 +86,18 @@ class DeviceRequests:
         except Exception:
             _log.exception("a device's request failed", extra={**line, "action": "device-error"})
             reply = DeviceReply(failed="an internal error")
-        line |= {"reason": reply.failed, "answers": [topic for topic, _ in reply.answers]}
-        line["ms"] = round(1000 * (monotonic_s() - began_s), 1)
-        _log.info("a device's request is answered", extra=line)
-        try:
-            await message.respond(protocol.encode(reply))
-        except NatsError as error:
-            _log.warning("an answer is lost", extra={**line, "reason": str(error)})
+        # Of the quick ones there are as many as publishes, and as these they are not told of.
+        if reply.failed or asked is None or not asked.is_quick:
+            line |= {"reason": reply.failed, "answers": [topic for topic, _ in reply.answers]}
+            line["ms"] = round(1000 * (monotonic_s() - began_s), 1)
+            _log.info("a device's request is answered", extra=line)
+        return reply
 
-    async def _carry_out(self, request: DeviceRequest) -> DeviceReply:
-        await self._may_serve()
+    async def _carry_out(self, request: DeviceRequest, kept: WhenKept) -> DeviceReply:
         found = self._questions.handler(request.topic)
         if found is None:
             raise InputError("nobody here answers that")
         handler, call = found
-        kept = self._promise()
         context = self._context(call)
         asked = Asked(*(getattr(request, name) for name in Asked._fields))
         answered = await handler(context, asked)

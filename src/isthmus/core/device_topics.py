@@ -26,6 +26,8 @@ class Question(NamedTuple):
     #: Filters of the topics of requests, and of those of answers.
     asked: tuple[str, ...]
     answered: tuple[str, ...]
+    #: Whether nothing but the region itself is waited for, so that many may be asked together.
+    is_quick: bool = False
 
     def may_answer(self, topic_filter: str) -> bool:
         """Whether there may be an answer for who subscribes to a filter."""
@@ -49,16 +51,27 @@ REPORT_COMMAND = Question(
     tuple(f"{_REPORT}/{each}" for each in (JSON, CBOR)),
     tuple(f"{_REPORT}/{last}/{each}" for last in ("accepted", "rejected") for each in (JSON, CBOR)),
 )
-SHADOW = Question(shadow_topics.ASKED, shadow_topics.TOLD)
+SHADOW = Question(shadow_topics.ASKED, shadow_topics.TOLD, is_quick=True)
 QUESTIONS = (CREATE_CERTIFICATE, CREATE_FROM_CSR, PROVISION, REPORT_COMMAND, SHADOW)
 
 
 def question(topic: str) -> Question | None:
     """What a publish to a topic asks; None of any topic that is no request's."""
-    for each in QUESTIONS:
-        if any(matches(topic_filter, topic) for topic_filter in each.asked):
+    for topic_filter, each in _ASKED.get(_head(topic), ()):
+        if matches(topic_filter, topic):
             return each
     return None
+
+
+def _head(topic: str) -> str:
+    """The levels in which no filter of a question has a wildcard."""
+    return "/".join(topic.split("/", LITERAL)[:LITERAL])
+
+
+_ASKED: dict[str, list[tuple[str, Question]]] = {}
+for _question in QUESTIONS:
+    for _filter in _question.asked:
+        _ASKED.setdefault(_head(_filter), []).append((_filter, _question))
 
 
 def may_be_answered(topic_filter: str) -> bool:

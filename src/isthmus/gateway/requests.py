@@ -3,7 +3,8 @@
 A gateway writes no items, so whatever a request needs written is another process's. The requests
 of one connection are asked one after another, so that they take effect in their order; then come
 the answers, and behind them the PUBACK. Where no answer comes in time the connection is closed:
-nothing was promised, and the device asks again.
+nothing was promised, and the device asks again. What nobody but the region is waited for, is asked
+for many connections together.
 
 The device does not wait until the events that follow are stored.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
@@ -20,10 +21,11 @@ from nats.errors import Error as NatsError
 
 from isthmus import protocol
 from isthmus.clock import monotonic_s
+from isthmus.core.device_topics import question
 from isthmus.core.limits import Buckets
 from isthmus.core.session import Ask
 from isthmus.errors import InputError
-from isthmus.protocol import DeviceReply, DeviceRequest
+from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.tasks import end
 
 if TYPE_CHECKING:
@@ -37,8 +39,13 @@ WAITING_MAX = 100
 #: Bytes of those of all connections, and what one takes beside its payload, about.
 WAITING_MAX_BYTES = 16 * 1024**2
 OVERHEAD_BYTES = 1024
-#: Requests that are asked at once.
+#: Requests that are asked at once, each in a message of its own.
 AT_ONCE = 64
+#: Messages at once that ask for many; what comes meanwhile goes into the next ones.
+TOGETHER_AT_ONCE = 4
+#: Requests in one of them, and bytes after which there is no further one.
+TOGETHER_MAX = 64
+TOGETHER_BYTES = 256 * 1024
 #: Of one principal in a second, and at once where there were none for a while: a claim that a fleet
 #: shares may see all of it start, each with two requests.
 ASKED_PER_S = 50.0
@@ -65,6 +72,9 @@ class Requests:
         self._lately = Buckets(ASKED_PER_S, ASKED_AT_ONCE)
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
+        #: Those that are to be asked together, with who waits for the reply.
+        self._quick: deque[tuple[DeviceRequest, asyncio.Future[DeviceReply]]] = deque()
+        self._messages = 0
 
     def ask(self, connection: Connection, ask: Ask) -> None:
         """Take a request; its turn comes when those before it were answered."""
@@ -94,8 +104,7 @@ class Requests:
         """Ask what waits, until nothing does, or nobody for it."""
         try:
             while waiting and connection.is_open:
-                async with self._at_once:
-                    await self._ask(connection, waiting[0])
+                await self._ask(connection, waiting[0])
                 self._bytes -= _size(waiting.popleft())
         finally:
             del self._waiting[connection]
@@ -112,11 +121,13 @@ class Requests:
             ask.publish.topic,
             ask.publish.payload,
         )
+        asked = question(request.topic)
         try:
-            message = await self._client.request(
-                "region.device-request", protocol.encode(request), timeout=self._timeout_s
-            )
-            reply = protocol.decode(message.data, DeviceReply)
+            if asked is not None and asked.is_quick:
+                reply = await self._reply_together(request)
+            else:
+                async with self._at_once:
+                    (reply,) = await self._replies([request])
         except (NatsError, TimeoutError, InputError) as error:
             connection.fail(f"a request is not answered: {error!r}")
             return
@@ -130,6 +141,55 @@ class Requests:
                 connection.perform(connection.session.answer(topic, payload))
         if ask.ticket is not None:
             connection.kept([ask.ticket])
+
+    async def _replies(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
+        message = await self._client.request(
+            "region.device-request",
+            protocol.encode(DeviceRequestBatch(requests)),
+            timeout=self._timeout_s,
+        )
+        replies = protocol.decode(message.data, DeviceReplyBatch).replies
+        if len(replies) != len(requests):
+            raise InputError(f"there are {len(replies)} replies to {len(requests)} requests")
+        return replies
+
+    # Together
+
+    async def _reply_together(self, request: DeviceRequest) -> DeviceReply:
+        reply: asyncio.Future[DeviceReply] = asyncio.get_running_loop().create_future()
+        self._quick.append((request, reply))
+        if self._messages < TOGETHER_AT_ONCE:
+            self._messages += 1
+            task = asyncio.create_task(self._ask_together())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        return await reply
+
+    async def _ask_together(self) -> None:
+        """Ask what waits, until nothing does."""
+        try:
+            while self._quick:
+                asked = list(self._next_together())
+                try:
+                    replies = await self._replies([request for request, _ in asked])
+                except (NatsError, TimeoutError, InputError) as error:
+                    for _, waiting in asked:
+                        if not waiting.done():
+                            waiting.set_exception(error)
+                else:
+                    for (_, waiting), reply in zip(asked, replies, strict=True):
+                        if not waiting.done():
+                            waiting.set_result(reply)
+        finally:
+            self._messages -= 1
+
+    def _next_together(self) -> Iterator[tuple[DeviceRequest, asyncio.Future[DeviceReply]]]:
+        size = 0
+        for _ in range(min(len(self._quick), TOGETHER_MAX)):
+            size += len(self._quick[0][0].payload)
+            yield self._quick.popleft()
+            if size >= TOGETHER_BYTES:
+                return
 
 
 def _size(ask: Ask) -> int:
