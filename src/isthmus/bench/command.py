@@ -26,6 +26,7 @@ from isthmus.bench.metrics import Metric
 from isthmus.bench.mosquitto import find_mosquitto
 from isthmus.bench.moto import INSTALL, find_moto
 from isthmus.bench.rounds import Measured, Options
+from isthmus.bench.shadow_metrics import shadow_metrics
 from isthmus.bench.stand import Tools
 from isthmus.errors import InputError
 
@@ -82,6 +83,13 @@ def run_authorize(request: Request, *, as_json: bool) -> int:
     request.validate()
     chosen = choose(authorize_metrics(), request.only, is_long=request.long)
     return _bench("authorize", chosen, request, "", as_json=as_json)
+
+
+def run_shadow(request: Request, *, as_json: bool) -> int:
+    """Measure shadows, show the report, and return the exit code."""
+    request.validate()
+    chosen = choose(shadow_metrics(), request.only, is_long=request.long)
+    return _bench("shadow", chosen, request, "", as_json=as_json)
 
 
 def _bench(

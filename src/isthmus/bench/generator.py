@@ -22,8 +22,10 @@ from isthmus.bench.plan import (
     Outcome,
     Paging,
     Publishing,
+    Updating,
 )
 from isthmus.bench.publishing import publish
+from isthmus.bench.updating import update
 from isthmus.bench.watch import Watch
 from isthmus.errors import IsthmusError
 
@@ -55,6 +57,8 @@ async def _run(plan: LoadPlan) -> Outcome:
             return await call(plan, plan.load, watch)
         case Paging():
             return await read_pages(plan, plan.load, watch)
+        case Updating():
+            return await update(plan, plan.load, watch)
 
 
 def _first(errors: BaseExceptionGroup[IsthmusError]) -> str:

@@ -13,6 +13,7 @@ from isthmus.bench.plan import (
     Offering,
     Paging,
     Publishing,
+    Updating,
 )
 from isthmus.errors import ConfigError
 
@@ -29,6 +30,8 @@ def needed(load: Load) -> int:
             return load.last + OTHERS
         case Publishing() | Offering():
             return load.crowd + OTHERS
+        case Updating():
+            return load.clients + OTHERS
         case Connecting() | Calling() | Paging():
             return OTHERS
 

@@ -102,7 +102,17 @@ class Paging(Part, frozen=True, kw_only=True, tag="paging"):
     makers: int = 64
 
 
-Load = Publishing | Offering | Connecting | FanningOut | Holding | Calling | Paging
+class Updating(Part, frozen=True, kw_only=True, tag="updating"):
+    """Every client updates a shadow of its own, as fast as that is accepted or at a rate."""
+
+    clients: int = 200
+    #: Updates of one client that may be unanswered, where there is no rate.
+    window: int = 4
+    #: Of all clients together, whatever is answered; 0 for as fast as they are answered.
+    per_s: float = 0.0
+
+
+Load = Publishing | Offering | Connecting | FanningOut | Holding | Calling | Paging | Updating
 
 
 class LoadPlan(Part, frozen=True, kw_only=True):
@@ -151,7 +161,7 @@ class LoadPlan(Part, frozen=True, kw_only=True):
             raise ConfigError(f"window is {self.load.window}", hint="2 to 65535")
         if isinstance(self.load, Offering) and not self.load.per_s > 0:
             raise ConfigError(f"per_s is {self.load.per_s}", hint="a value above 0")
-        is_crowded = isinstance(self.load, FanningOut | Holding) or (
+        is_crowded = isinstance(self.load, FanningOut | Holding | Updating) or (
             isinstance(self.load, Publishing | Offering) and self.load.crowd
         )
         if is_crowded and not self.crowd_clients:

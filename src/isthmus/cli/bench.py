@@ -169,6 +169,39 @@ def authorize(
     raise typer.Exit(run_authorize(request, as_json=as_json))
 
 
+@bench_app.command("shadow")
+def shadow(
+    only: Annotated[
+        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
+    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    nats: NatsServer = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> None:
+    """Measure shadows: updates of many by MQTT, from the request to `accepted`.
+
+    Every turn starts a region as `isthmus up` would, with mutual TLS, policies and a disk that is
+    fsynced, and one more process of its API, so that there are two. 200 clients each update a
+    shadow of their own, of five leaves, and hear of it on `update/accepted`; `documents` are
+    published too. At the end the version of every shadow must be the number of updates that were
+    accepted. All of it shares this machine with the clients. A value is the median of the rounds.
+
+    - `updates_per_s`: updates that were accepted, where each client has 4 unanswered at most.
+      `updates_per_cpu_s`: for each second of CPU that all servers together took.
+    - `accepted_p50_ms`, `accepted_p99_ms`: at 2,000/s, the time from when an update was due until
+      its client had `accepted`.
+    - `two_regions_updates_per_s`: as the first, and the disks of two regions have what is accepted.
+    """
+    from isthmus.bench.command import Request, run_shadow
+    from isthmus.bench.stand import Tools
+
+    request = Request(
+        only=tuple(only or ()), rounds=rounds, seconds=seconds, tools=Tools(nats_binary=nats)
+    )
+    raise typer.Exit(run_shadow(request, as_json=as_json))
+
+
 @bench_app.command("load", hidden=True)
 def load(
     plan: Annotated[Path, typer.Option(help="What to load and how, as JSON; a bench writes one.")],

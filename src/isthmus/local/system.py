@@ -143,6 +143,10 @@ class LocalSystem:
         """One process of a site that was started, by what it does."""
         return self._children[site][role]
 
+    def another(self, region: str, role: str, number: int) -> Child:
+        """One more process of a region, which whoever asks for it starts and stops."""
+        return self._service(region, role, self.region_dir(region), f"-{number}")
+
     def pids(self, site: str | None = None) -> dict[str, int]:
         """Running processes by name, of one site or of all."""
         children = [
@@ -298,11 +302,12 @@ class LocalSystem:
             "api": self._service(region, "api", directory),
         }
 
-    def _service(self, site: str, role: str, directory: Path) -> Child:
+    def _service(self, site: str, role: str, directory: Path, suffix: str = "") -> Child:
         file = directory / ("site.toml" if role == "site" else "region.toml")
         command = [*self.settings.launcher, "serve", role, "--config", str(file), "--leash"]
-        log = self.settings.state_dir / "logs" / f"{site}-{role}.log"
-        return Child(f"{site}-{role}", command, log, on_end=self._ended)
+        name = f"{site}-{role}{suffix}"
+        log = self.settings.state_dir / "logs" / f"{name}.log"
+        return Child(name, command, log, on_end=self._ended)
 
     def _ended(self, child: Child, code: int) -> None:
         """A process that nobody stopped has ended: start it again, and say so."""
