@@ -92,7 +92,6 @@ async def measure_all(
     return found, missing
 
 
-@pytest.mark.timeout(180)
 async def test_what_is_sent_again_is_as_the_document_says(tmp_path: Path) -> None:
     told = resent_told()
 
@@ -112,7 +111,6 @@ async def test_what_is_sent_again_is_as_the_document_says(tmp_path: Path) -> Non
         pytest.skip("not all is measured: " + "; ".join(sorted(missing)))
 
 
-@pytest.mark.timeout(180)
 async def test_who_comes_back_is_as_the_document_says(tmp_path: Path) -> None:
     told = returns_told()
 

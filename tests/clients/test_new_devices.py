@@ -12,7 +12,7 @@ from client_programs import CLIENTS, Place, Program, running
 from new_devices import ALLOWED, Factory, jitp_template
 from regions import HOME, OTHER, Regions, two_regions
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: To repeat the first attempt; its other attempts it makes by itself.
 LEAVES_IT_TO_THE_APPLICATION = ("AWS SDK", "3.1.1")

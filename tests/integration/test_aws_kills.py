@@ -29,7 +29,7 @@ NIGHTLY = [pytest.mark.nightly, pytest.mark.timeout(3600)]
 ROUNDS = pytest.mark.parametrize(
     ("times", "writes", "at_once"),
     [
-        pytest.param(1, 150, 16, id="once", marks=pytest.mark.timeout(180)),
+        pytest.param(1, 150, 16, id="once"),
         pytest.param(20, 1000, 250, id="20-times", marks=NIGHTLY),
     ],
 )

@@ -65,7 +65,6 @@ async def told(regions: Regions, *words: str) -> Any:
 
 
 # Four programs start one after another, each with the libraries of its own.
-@pytest.mark.timeout(180)
 async def test_every_line_that_is_printed_publishes_when_it_is_pasted(
     regions: Regions, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from mqtt_wire import CLOSED
 from new_devices import ALLOWED, Factory, attempt, until_admitted
 from regions import HOME, OTHER, Regions, two_regions
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 class Said(NamedTuple):

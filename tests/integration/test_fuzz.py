@@ -18,7 +18,7 @@ import pytest
 import pytest_asyncio
 from mqtt5_packets import EXAMPLES
 from mqtt_wire import Wire
-from regions import HOME, Regions, two_regions
+from regions import HOME, Regions, two_regions, until
 from second_gateway import Second, second_gateway
 
 from isthmus.core.connecting import PACKET_MAX_BYTES
@@ -235,6 +235,8 @@ async def _fuzz(
 
 async def still_serves(regions: Regions, gateway: Second, name: str) -> None:
     place, tls = gateway.config.mqtt, regions.tls(regions.identity(name))
+    # It shares this process with who has harmed it, and notices where that took its time.
+    await until("it lets clients in", lambda: gateway.is_open)
     wire = await Wire.open(place.host, place.port, tls, regions.system.hostname(HOME))
     assert await wire.connect(name) == 0
     await wire.publish(regions.topic(name), b"after it")

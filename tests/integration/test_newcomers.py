@@ -17,7 +17,7 @@ from isthmus.core import registry
 from isthmus.core.registry import CERTIFICATE, CertificateStatus
 from isthmus.wire import mqtt3
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(120)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 EVENTS = "$aws/events/certificates/registered/"
 

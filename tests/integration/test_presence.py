@@ -35,7 +35,7 @@ EVENTS = "$aws/events/presence/+/{}"
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     directory = tmp_path_factory.mktemp("regions")
     everywhere = ("$aws/events/#",)
-    async with two_regions(directory, cuttable=True, everywhere=everywhere, lease_s=2.0) as started:
+    async with two_regions(directory, cuttable=True, everywhere=everywhere, lease_s=4.0) as started:
         yield started
 
 
@@ -257,8 +257,11 @@ async def test_a_gateway_that_knows_of_others_than_the_services_do_is_asked(
         await client.publish("region.presence", protocol.encode(told))
         other = msgspec.structs.replace(told, digest="1")
         await client.publish("region.presence", protocol.encode(other))
-        request = await asked.next_msg(10)
-        assert protocol.decode(request.data, protocol.CensusRequest).gateway == "elsewhere"
+        # The region's own gateway may be asked meanwhile.
+        async with asyncio.timeout(10):
+            async for request in asked.messages:
+                if protocol.decode(request.data, protocol.CensusRequest).gateway == "elsewhere":
+                    break
     finally:
         await client.close()
 

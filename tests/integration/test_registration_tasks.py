@@ -20,7 +20,7 @@ from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus.local.system import BUCKET
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(180)]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 LINES = 200
 ROLE = "arn:aws:iam::000000000000:role/r"
 CSR = request()

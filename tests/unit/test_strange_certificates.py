@@ -38,7 +38,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:Passing pyOpenSSL"),
     pytest.mark.filterwarnings("ignore:Attribute's length"),
     pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning"),
-    pytest.mark.timeout(180),
 ]
 FLIGHTS = 6
 DAY = timedelta(days=1)
