@@ -6,13 +6,15 @@ services also use as the log's position.
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 import msgspec
 from nats.aio.client import Client
 from nats.errors import Error as NatsError
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import NotFoundError
 
+from isthmus.adapters.nats.publisher import Publisher, StreamRefused
 from isthmus.adapters.nats.streams import LOG, log_subject
 from isthmus.core import item as items
 from isthmus.core.item import Item
@@ -53,6 +55,9 @@ class NatsChangeLog:
     def __init__(self, client: Client) -> None:
         self._client = client
         self._js = client.jetstream(timeout=TIMEOUT_S)
+        self._publisher = Publisher(client)
+        self._starting = asyncio.Lock()
+        self._is_listening = False
 
     async def get(self, kind: str, key: str) -> Stored:
         """The present version, or an empty item with revision 0."""
@@ -68,17 +73,28 @@ class NatsChangeLog:
 
     async def put(self, item: Item, revision: int) -> int:
         """Write the next version; raises StaleRevision if ``revision`` is not the present one."""
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
+        if not self._is_listening:
+            await self._listen()
+        headers = {
+            "Nats-Expected-Stream": LOG,
+            "Nats-Expected-Last-Subject-Sequence": str(revision),
+        }
         subject = log_subject(item.kind, item.key)
         try:
-            ack = await self._js.publish(subject, item.encode(), stream=LOG, headers=headers)
-        except APIError as error:
-            if error.err_code == _WRONG_LAST_SEQUENCE:
+            async with asyncio.timeout(TIMEOUT_S):
+                return await (await self._publisher.send(subject, item.encode(), headers))
+        except StreamRefused as error:
+            if error.code == _WRONG_LAST_SEQUENCE:
                 raise StaleRevision(f"{item.kind} {item.key!r}") from None
-            raise Unavailable(f"the change log refused a write: {error!r}") from error
-        except (TimeoutError, NatsError) as error:
-            raise Unavailable(f"the change log does not answer: {error!r}") from error
-        return ack.seq
+            raise
+        except TimeoutError:
+            raise Unavailable("the change log does not answer a write") from None
+
+    async def _listen(self) -> None:
+        async with self._starting:
+            if not self._is_listening:
+                await self._publisher.start()
+                self._is_listening = True
 
     async def head(self) -> int:
         """The position of the newest write; 0 where there is no log yet."""

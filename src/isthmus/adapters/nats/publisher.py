@@ -19,11 +19,24 @@ from isthmus.core.undecodable import UNDECODABLE
 from isthmus.errors import Unavailable
 
 
+class StreamRefused(Unavailable):
+    """A stream has refused a message; ``code`` is the number of NATS's error, 0 of none."""
+
+    def __init__(self, reason: str, code: int) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class _Error(msgspec.Struct):
+    err_code: int = 0
+    description: str = ""
+
+
 class _Ack(msgspec.Struct):
     stream: str = ""
     seq: int = 0
     duplicate: bool = False
-    error: dict[str, object] | None = None
+    error: _Error | None = None
 
 
 _ACKS = msgspec.json.Decoder(_Ack)
@@ -48,7 +61,7 @@ class Publisher:
     ) -> asyncio.Future[int]:
         """Publish; the future gives the sequence once the stream has the message.
 
-        It raises Unavailable if the stream refuses it, a repeat included. Messages reach the
+        It raises StreamRefused if the stream refuses it, a repeat included. Messages reach the
         stream in the order of the calls. Who gives up on a future cancels it.
         """
         if not self._client.is_connected:
@@ -78,7 +91,8 @@ class Publisher:
             future.set_exception(Unavailable("no stream takes this subject"))
             return
         if ack.error is not None or ack.duplicate:
-            reason = ack.error or "it has that message already"
-            future.set_exception(Unavailable(f"the stream refused a message: {reason}"))
+            error = ack.error or _Error(description="it has that message already")
+            reason = f"the stream refused a message: {error.description}"
+            future.set_exception(StreamRefused(reason, error.err_code))
         else:
             future.set_result(ack.seq)
