@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable
@@ -28,6 +29,7 @@ from isthmus.aws_server.device_requests import DeviceRequests
 from isthmus.core.batch import Source
 from isthmus.core.device_topics import CREATE_CERTIFICATE, CREATE_FROM_CSR, SHADOW
 from isthmus.core.session import Ask, Send, Ticket
+from isthmus.core.shadow_topics import IN_FLIGHT_MAX
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.gateway import requests
 from isthmus.gateway.requests import Requests
@@ -462,6 +464,37 @@ async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats)
     assert sum(messages) == len(devices)
     assert len(messages) < len(devices) / 2
     assert max(messages) <= requests.TOGETHER_MAX
+
+
+async def test_more_than_ten_of_a_thing_under_way_are_refused_as_aws_does(nats: RealNats) -> None:
+    go_on = asyncio.Event()
+
+    async def waits(context: Context, asked: Asked) -> Answered:
+        await go_on.wait()
+        return Answered([], [("$aws/events/x", asked.payload)])
+
+    async with seam(nats) as both:
+        both.handler = waits
+        device = Device()
+        for number in range(1, IN_FLIGHT_MAX + 1):
+            both.requests.ask(device, device.asks(b"%d" % number, number, SHADOW_TOPIC))  # type: ignore[arg-type]
+        other = SHADOW_TOPIC.replace("car-1", "car-2")
+        both.requests.ask(device, device.asks(b"11", 11, other))  # type: ignore[arg-type]
+        assert both.events == []
+        named = SHADOW_TOPIC.replace("shadow/", "shadow/name/a/")
+        payload = b'{"clientToken":"t"}'
+        both.requests.ask(device, device.asks(payload, 12, named))  # type: ignore[arg-type]
+        ((topic, told),) = both.events
+        assert topic == f"{named}/rejected"
+        assert json.loads(told) == {
+            "code": 429,
+            "message": "Too Many Requests",
+            "clientToken": "t",
+        }
+        go_on.set()
+        # It is acknowledged in its turn, and the others are carried out.
+        assert await device.hears(12) == list(range(1, 13))
+    assert [payload for _, payload in both.events[1:]] == [b"%d" % n for n in range(1, 12)]
 
 
 async def test_large_requests_are_asked_apart(

@@ -43,6 +43,8 @@ TOO_DEEP = (400, "JSON contains too many levels of nesting; maximum is 6")
 INVALID_NODE = "State contains an invalid node"
 CONFLICT = (409, "Version conflict")
 TOO_LARGE = (413, "The payload exceeds the maximum size allowed")
+TOO_MANY = (429, "Too Many Requests")
+FAILED = (500, "Internal service failure")
 NO_UTF8 = (415, "Unsupported documented encoding; supported encoding is UTF-8")
 
 

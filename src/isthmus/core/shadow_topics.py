@@ -10,9 +10,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from isthmus.core import shadows
+from isthmus.core import shadow_answers, shadows
 from isthmus.core.item import Item
-from isthmus.core.shadow_request import ShadowRefused
+from isthmus.core.shadow_request import TOO_MANY, ShadowRefused, read_token
 from isthmus.core.shadows import Documents, Updated
 
 GET, UPDATE, DELETE = "get", "update", "delete"
@@ -24,6 +24,8 @@ TOLD = (
     *(f"{topic}/{last}" for topic in ASKED for last in (ACCEPTED, REJECTED)),
     *(f"{root}/{UPDATE}/{last}" for root in (_CLASSIC, _NAMED) for last in (DELTA, DOCUMENTS)),
 )
+#: AWS's quota: requests of one connection to the shadows of one thing that are under way.
+IN_FLIGHT_MAX = 10
 _THING = re.compile(r"[a-zA-Z0-9:_-]{1,128}")
 _NAME = re.compile(r"[$a-zA-Z0-9:_-]{1,64}")
 
@@ -87,3 +89,17 @@ def again(item: Item, region: str) -> Messages:
     shown = Documents(Item(item.kind, item.key), item)
     delta = shown.delta()
     return [] if delta is None else [(told(item.key, UPDATE, DELTA), delta)]
+
+
+def rejected(topic: str, error: ShadowRefused) -> Messages:
+    """What is told of a request that is refused."""
+    return [(f"{topic}/{REJECTED}", shadow_answers.rejected(error))]
+
+
+def too_many(topic: str, payload: bytes) -> Messages:
+    """What is told of a request while IN_FLIGHT_MAX others are under way."""
+    try:
+        token = read_token(payload)
+    except ShadowRefused:
+        token = None
+    return rejected(topic, ShadowRefused(*TOO_MANY, token))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
@@ -21,9 +21,11 @@ from nats.errors import Error as NatsError
 
 from isthmus import protocol
 from isthmus.clock import monotonic_s
-from isthmus.core.device_topics import question
+from isthmus.core import shadow_topics
+from isthmus.core.device_topics import SHADOW, question
 from isthmus.core.limits import Buckets
 from isthmus.core.session import Ask
+from isthmus.core.shadow_topics import IN_FLIGHT_MAX, Messages
 from isthmus.errors import InputError
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.tasks import end
@@ -86,6 +88,12 @@ class Requests:
         is_full = waiting is not None and len(waiting) > WAITING_MAX
         if is_full or self._bytes + _size(ask) > WAITING_MAX_BYTES:
             connection.fail("too many requests wait for their answers")
+            return
+        if waiting is not None and (refused := _too_many(waiting, ask)):
+            for topic, payload in refused:
+                self._say(topic, payload)
+            if ask.ticket is not None:
+                connection.kept([ask.ticket])
             return
         self._bytes += _size(ask)
         if waiting is not None:
@@ -194,3 +202,13 @@ class Requests:
 
 def _size(ask: Ask) -> int:
     return len(ask.publish.payload) + OVERHEAD_BYTES
+
+
+def _too_many(waiting: Collection[Ask], ask: Ask) -> Messages:
+    """What is told of a request to a shadow that exceeds AWS's quota; nothing of any other."""
+    topics = [ask.publish.topic, *(each.publish.topic for each in waiting)]
+    if len(waiting) < IN_FLIGHT_MAX or question(topics[0]) is not SHADOW:
+        return []
+    things = [shadow_topics.request(each).thing for each in topics if question(each) is SHADOW]
+    is_within = things.count(things[0]) <= IN_FLIGHT_MAX
+    return [] if is_within else shadow_topics.too_many(topics[0], ask.publish.payload)

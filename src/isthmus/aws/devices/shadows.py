@@ -6,13 +6,18 @@ is none for the connection alone.
 
 from __future__ import annotations
 
+import logging
+
 from isthmus.aws import models, shadowed
 from isthmus.aws.context import Context
 from isthmus.aws.device_questions import DEVICE_QUESTIONS, Answered, Asked
-from isthmus.core import shadow_answers, shadow_topics
+from isthmus.core import shadow_topics
 from isthmus.core.device_topics import SHADOW
-from isthmus.core.shadow_request import ShadowRefused, read_token, read_update
-from isthmus.core.shadow_topics import ACCEPTED, DELETE, REJECTED, UPDATE, Messages
+from isthmus.core.shadow_request import FAILED, ShadowRefused, read_token, read_update
+from isthmus.core.shadow_topics import ACCEPTED, DELETE, UPDATE, Messages
+from isthmus.errors import Unavailable
+
+_log = logging.getLogger(__name__)
 
 
 @DEVICE_QUESTIONS.handles(SHADOW, like="UpdateThingShadow", service=models.IOT_DATA)
@@ -22,7 +27,14 @@ async def serve_shadow(context: Context, asked: Asked) -> Answered:
     try:
         messages = await _carry_out(context, request, asked.payload)
     except ShadowRefused as error:
-        messages = [(f"{asked.topic}/{REJECTED}", shadow_answers.rejected(error))]
+        messages = shadow_topics.rejected(asked.topic, error)
+    except (Unavailable, TimeoutError):
+        raise
+    except Exception:
+        # Who is closed asks again: what is a bug of ours would go on for ever.
+        extra = {"action": "device-error", "principal": asked.principal, "topic": asked.topic}
+        _log.exception("a request to a shadow failed", extra=extra)
+        messages = shadow_topics.rejected(asked.topic, ShadowRefused(*FAILED))
     return Answered([], messages)
 
 
