@@ -137,6 +137,24 @@ async def test_it_is_sent_its_own_commands_and_answers_them(
     assert (execution["thing"], execution["status"]) == ("handy", "SUCCEEDED")
 
 
+async def test_it_has_its_own_shadows_and_no_others(regions: Regions, tmp_path: Path) -> None:
+    made = await told(regions, "create", "shadowed", "--out", str(tmp_path))
+    tls = ssl.create_default_context(cafile=made["files"]["ca"])
+    tls.load_cert_chain(made["files"]["certificate"], made["files"]["key"])
+    own, others = (f"$aws/things/{each}/shadow" for each in ("shadowed", "modest"))
+    async with regions.wire(HOME, None, tls) as wire:
+        assert await wire.connect("shadowed") == 0
+        assert await wire.subscribe(f"{own}/#", f"{others}/#") == (0, 128)
+        wire.send(mqtt3.Publish(f"{own}/name/a/update", b'{"state":{"reported":{"a":1}}}'))
+        heard = await wire.next()
+        assert isinstance(heard, mqtt3.Publish)
+        assert heard.topic == f"{own}/name/a/update/accepted"
+    async with regions.wire(HOME, None, tls) as wire:
+        assert await wire.connect("shadowed") == 0
+        wire.send(mqtt3.Publish(f"{others}/get", b"", 1, packet_id=7))
+        assert await wire.closed() == []
+
+
 class IsCutOff(Exception):
     """The process ends here."""
 

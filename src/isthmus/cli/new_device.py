@@ -19,8 +19,13 @@ from isthmus.errors import InputError
 
 DEFAULT_POLICY = "isthmus-device"
 _SELF = "${iot:Connection.Thing.ThingName}"
-#: Where a device may speak and listen: under its own name, and of the commands that it is sent.
-_OWN = (f"{_SELF}/*", f"$aws/commands/things/{_SELF}/executions/*")
+#: Where a device may speak and listen: under its own name, of the commands that it is sent, and of
+#: its shadows.
+_OWN = (
+    f"{_SELF}/*",
+    f"$aws/commands/things/{_SELF}/executions/*",
+    f"$aws/things/{_SELF}/shadow/*",
+)
 
 
 def _arn(resource: str) -> str:
