@@ -14,6 +14,7 @@ from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.nats.streams import LOG
 from isthmus.core import registry
 from isthmus.core.item import Item
+from isthmus.core.log_view import LogView
 from isthmus.core.registry import Writer
 from isthmus.core.retained import RETAINED, retain
 from isthmus.core.stamp import StampClock
@@ -68,7 +69,7 @@ async def read(client: Client, directory: Path) -> None:
             await take_one(client, store, sequence)
 
 
-async def take_one(client: Client, store: ItemStore, sequence: int) -> None:
+async def take_one(client: Client, store: LogView, sequence: int) -> None:
     message = await client.jetstream().get_msg(LOG, sequence)
     store.take(sequence, *streams.log_name(message.subject), message.data)
 
@@ -105,7 +106,8 @@ async def test_what_the_log_has_newer_versions_of_is_no_reason_to_doubt(client, 
     await write(log, thing("a"), thing("b"), thing("c"))
     await read(client, tmp_path)
     await write(log, thing("c", 1), thing("b", 1))
-    assert await known(client, tmp_path) == 3
+    # What proves that it is this log is where it goes on from.
+    assert await known(client, tmp_path) == 1
 
 
 async def test_a_log_that_was_wiped_begins_another_view(client, log, tmp_path):
@@ -140,21 +142,42 @@ async def test_a_log_that_was_filled_again_from_peers_begins_another_view(client
     assert await known(client, tmp_path) == 0
 
 
-async def test_a_log_that_ends_before_the_view_begins_another_one(client, log, tmp_path):
+async def read_garbage(client: Client, log: NatsChangeLog, directory: Path) -> None:
+    """Have a process read an item, and behind it what is none."""
     await write(log, thing("a"))
     await client.jetstream().publish(streams.log_subject("thing", "b"), b"garbage")
-    async with view_table(tmp_path, "api", client) as table:
+    async with view_table(directory, "api", client) as table:
         store = ItemStore(log, table)
         await take_one(client, store, 1)
         with pytest.raises(InputError):
             await take_one(client, store, 2)
-    assert await known(client, tmp_path) == 2
+        assert table.position == 2
+
+
+async def test_what_is_no_item_proves_nothing(client, log, tmp_path):
+    await read_garbage(client, log, tmp_path)
     await client.jetstream().delete_msg(LOG, 2)
-    assert await known(client, tmp_path) == 2
+    assert await known(client, tmp_path) == 1
+
+
+async def test_a_log_that_ends_before_the_view_begins_another_one(client, log, tmp_path):
+    await read_garbage(client, log, tmp_path)
     found = (await log.get("thing", "a")).item
     await begin_again(client)
     await write(log, found)
     assert await known(client, tmp_path) == 0
+
+
+async def test_what_a_view_has_passed_over_proves_nothing(client, log, tmp_path):
+    """What stands in its place in a log that was restored was never read."""
+    await write(log, thing("a"), *(Item("shadow", name) for name in "abc"))
+    async with view_table(tmp_path, "gateway", client) as table:
+        view = LogView(table, without={"shadow"})
+        for sequence in range(1, 5):
+            await take_one(client, view, sequence)
+        assert (table.position, len(table)) == (4, 1)
+    async with view_table(tmp_path, "gateway", client) as table:
+        assert table.position == 1
 
 
 async def test_what_all_is_superseded_proves_nothing(client, log, tmp_path):

@@ -74,6 +74,7 @@ async def _is_of(log: NatsChangeLog, table: SqliteTable) -> bool:
 
     The newest item that the log still has as the table has it proves it: what the table took before
     stood before it in the log, and what it took after has newer versions there, which it will read.
+    It goes on from there: what it has passed over proves nothing of what stands in its place now.
     """
     if not table.position:
         return True
@@ -84,7 +85,10 @@ async def _is_of(log: NatsChangeLog, table: SqliteTable) -> bool:
         if stored.revision <= table.position:
             if row is None or row.revision != stored.revision:
                 return False
-            return _has(kind, row.item, stored.item)
+            if not _has(kind, row.item, stored.item):
+                return False
+            table.position = stored.revision
+            return True
     return False
 
 
