@@ -23,16 +23,17 @@ from isthmus.core.registry import THING, Writer
 from isthmus.core.shadow_request import read_update
 from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import StampClock
+from isthmus.errors import Unavailable
+from isthmus.region import shadow_teller
 from isthmus.region.items import Merged
 from isthmus.region.own_messages import OwnMessages
-from isthmus.region.shadow_teller import ShadowTeller
+from isthmus.region.shadow_teller import FirstFill, ShadowTeller
+from isthmus.tasks import end
 from real_nats import real_nats
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 OWN, PEER, INCARNATION = "us", "eu", "i"
-#: Said behind what a test is about, to know that it has all been read.
-LAST = "$aws/things/last/shadow/update/delta"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -60,37 +61,49 @@ class Told:
     def __init__(self, client: Client) -> None:
         self._client = client
         self.own = OwnMessages(client, OWN)
-        self.teller = ShadowTeller(OWN, self.own)
+        self.cursors: list[int] = []
+        self._reached = asyncio.Event()
+        self.teller = ShadowTeller(self.own, self._note)
+
+    def _note(self, cursor: Cursor) -> None:
+        self.cursors.append(cursor.sequence)
+        self._reached.set()
 
     async def __aenter__(self) -> Told:
         stream = await self._client.jetstream().stream_info(streams.bus(OWN))
         self._after = stream.state.last_seq
+        self._running = asyncio.create_task(self.teller.run())
         return self
 
-    async def __aexit__(self, *_: object) -> None: ...
+    async def __aexit__(self, *_: object) -> None:
+        await end([self._running])
 
-    async def begin(self, held: Cursor, head: int) -> None:
-        await self.teller.begin(held, INCARNATION, head)
+    def begin(self, told: int, head: int, first: FirstFill | None = None) -> None:
+        cursor = Cursor(INCARNATION, told, "x")
+        self.teller.begin(cursor, INCARNATION, head, first or FirstFill())
+
+    async def until(self, sequence: int) -> None:
+        self.teller.reached(Cursor(INCARNATION, sequence, "x"))
+        async with asyncio.timeout(20):
+            while sequence not in self.cursors:
+                self._reached.clear()
+                await self._reached.wait()
 
     async def read(self) -> list[str]:
-        """The ends of the topics of what is told, behind the things."""
-        await self.teller.tell()
-        marker = updated(Item(SHADOW, "last"), {"desired": {"a": 1}})
-        self.teller.merged(10**6, Merged(Item(SHADOW, "last"), marker))
-        await self.teller.tell()
-        found: list[str] = []
-        async with asyncio.timeout(20):
+        """What is told: things, and the ends of the topics."""
+        await self.until(10**6)
+        topics: list[str] = []
+        stream = await self._client.jetstream().stream_info(streams.bus(OWN))
+        if stream.state.last_seq > self._after:
             async with aclosing(follow(self._client, streams.bus(OWN), self._after)) as lists:
                 async for entries in lists:
                     for entry in entries:
-                        found += (each.topic for each in batches.decode(entry.payload).messages)
-                    if LAST in found:
-                        return [
-                            topic.removeprefix("$aws/things/").replace("/shadow/update", "")
-                            for topic in found
-                            if not topic.startswith("$aws/things/last/")
-                        ]
-        raise AssertionError("the stream has ended")
+                        topics += (each.topic for each in batches.decode(entry.payload).messages)
+                    if entries[-1].sequence == stream.state.last_seq:
+                        break
+        return [
+            topic.removeprefix("$aws/things/").replace("/shadow/update", "") for topic in topics
+        ]
 
 
 CAR = Item(SHADOW, "car")
@@ -100,7 +113,7 @@ DONE = updated(WANTED, {"reported": {"a": 1}})
 
 async def test_what_has_come_is_told_and_what_was_known_is_not(client: Client) -> None:
     async with Told(client) as told:
-        await told.begin(Cursor(INCARNATION, 5, "x"), 5)
+        told.begin(5, 5)
         told.teller.merged(6, merged(CAR, WANTED))
         told.teller.merged(7, merged(WANTED, WANTED))
         told.teller.merged(8, merged(WANTED, DONE))
@@ -113,31 +126,79 @@ async def test_what_has_come_is_told_and_what_was_known_is_not(client: Client) -
 
 async def test_a_region_that_had_nothing_tells_nothing_of_what_it_is_given(client: Client) -> None:
     async with Told(client) as told:
-        await told.begin(Cursor(), 7)
+        told.begin(0, 9, FirstFill(INCARNATION, 7))
         told.teller.merged(7, merged(CAR, WANTED))
         told.teller.merged(8, merged(WANTED, DONE))
         assert await told.read() == ["car/documents"]
 
 
-async def test_after_a_crash_what_may_not_have_been_told_is_told_again(client: Client) -> None:
-    own = updated(Item(SHADOW, "own"), {"desired": {"a": 1}}, OWN)
+async def test_of_another_log_a_first_fill_says_nothing(client: Client) -> None:
     async with Told(client) as told:
-        await told.begin(Cursor(INCARNATION, 5, "x"), 8)
-        for sequence, item in ((5, WANTED), (6, WANTED), (7, own), (8, DONE), (9, WANTED)):
+        told.begin(0, 9, FirstFill("another", 7))
+        told.teller.merged(7, merged(CAR, WANTED))
+        assert await told.read() == ["car/documents", "car/delta"]
+
+
+async def test_what_may_not_have_been_told_is_told_again(client: Client) -> None:
+    async with Told(client) as told:
+        told.begin(5, 8)
+        for sequence, item in ((5, WANTED), (6, WANTED), (8, DONE), (9, WANTED)):
             told.teller.merged(sequence, merged(item, item))
         assert await told.read() == ["car/delta"]
+        # At each contact, by how far it is told then.
+        told.begin(6, 9)
+        told.teller.merged(7, merged(WANTED, WANTED))
+        await told.until(10**6 + 1)
+        assert await told.read() == ["car/delta", "car/delta"]
 
 
 async def test_of_another_log_nothing_is_told_again(client: Client) -> None:
     async with Told(client) as told:
-        await told.begin(Cursor("another", 5, "x"), 8)
+        told.teller.begin(Cursor("another", 5, "x"), INCARNATION, 8, FirstFill())
         told.teller.merged(6, merged(WANTED, WANTED))
         assert await told.read() == []
 
 
-async def test_a_process_knows_what_it_has_told(client: Client) -> None:
+async def test_much_is_told_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NATS takes 8 MiB at once, and a part of a log has more to tell."""
+    monkeypatch.setattr(shadow_teller, "STORE_MAX_BYTES", 64 * 1024)
     async with Told(client) as told:
-        await told.begin(Cursor(INCARNATION, 5, "x"), 5)
-        await told.begin(Cursor(INCARNATION, 5, "x"), 8)
-        told.teller.merged(6, merged(WANTED, WANTED))
+        told.begin(0, 0)
+        large = updated(CAR, {"desired": {"a": [1] * 1000}})
+        for sequence in range(1, 11):
+            told.teller.merged(sequence, merged(CAR, large))
+        assert await told.read() == ["car/documents", "car/delta"] * 10
+    stream = await client.jetstream().stream_info(streams.bus(OWN))
+    assert stream.state.last_seq - told._after > 5
+
+
+async def test_a_bus_that_takes_nothing_holds_up_nobody(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shadow_teller, "RETRY_S", 0.01)
+    async with Told(client) as told:
+        store, refused = told.own.store, asyncio.Event()
+
+        async def refuse(*_: object) -> None:
+            refused.set()
+            raise Unavailable("full")
+
+        monkeypatch.setattr(told.own, "store", refuse)
+        told.begin(0, 0)
+        told.teller.merged(1, merged(CAR, WANTED))
+        told.teller.reached(Cursor(INCARNATION, 1, "x"))
+        await refused.wait()
+        told.teller.merged(2, merged(WANTED, DONE))
+        # Nothing is taken for told.
+        assert told.cursors == []
+        monkeypatch.setattr(told.own, "store", store)
+        assert await told.read() == ["car/documents", "car/delta", "car/documents"]
+        assert told.cursors == [1, 10**6]
+
+
+async def test_so_much_waits_and_no_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shadow_teller, "WAITING_MAX_BYTES", 10)
+    async with Told(client) as told:
+        told.begin(0, 0)
+        told.teller.merged(1, merged(CAR, WANTED))
         assert await told.read() == []

@@ -62,12 +62,10 @@ def test_what_is_left_to_do_is_told_last():
     assert len(shadow_topics.of_update(done)) == 2
 
 
-def test_again_is_told_what_another_region_wants_and_nothing_else():
+def test_again_is_told_what_is_left_to_do():
     wanted = update(Item(SHADOW, "t"), b'{"state":{"desired":{"a":1}}}').item
-    own = shadows.written_by(wanted)
-    assert shadow_topics.again(wanted, own) == []
-    ((topic, _),) = shadow_topics.again(wanted, "elsewhere")
+    ((topic, _),) = shadow_topics.again(wanted)
     assert topic.endswith("/update/delta")
     done = update(wanted, b'{"state":{"reported":{"a":1}}}').item
-    assert shadow_topics.again(done, "elsewhere") == []
-    assert shadow_topics.again(shadows.delete(wanted, writer()).item, "elsewhere") == []
+    assert shadow_topics.again(done) == []
+    assert shadow_topics.again(shadows.delete(wanted, writer()).item) == []

@@ -79,12 +79,9 @@ def of_change(changed: Documents) -> Messages:
     return messages
 
 
-def again(item: Item, region: str) -> Messages:
-    """What a region may not have told of another one's word: what is left to do.
-
-    What was before nobody knows.
-    """
-    if not shadows.is_there(item) or shadows.written_by(item) == region:
+def again(item: Item) -> Messages:
+    """What a region may not have told: what is left to do. What was before nobody knows."""
+    if not shadows.is_there(item):
         return []
     shown = Documents(Item(item.kind, item.key), item)
     delta = shown.delta()

@@ -42,6 +42,9 @@ LISTED_BY_THING = "shadow-by-thing"
 #: AWS's, in bytes of the sections without their metadata. Regions that were apart may together
 #: have come to more: then an update may be no growth.
 DOCUMENT_MAX = 8 * 1024
+#: Bytes of the item, beyond which an update may be no growth either: a document of the smallest
+#: leaves has 100 KB with its stamps, and the rest is marks of what was taken away.
+STORED_MAX = 160 * 1024
 
 _DOCUMENT = "document"
 #: In no name of a thing or a shadow; AWS joins them so in errors.
@@ -74,11 +77,6 @@ def is_there(item: Item) -> bool:
 def version(item: Item) -> int:
     """What AWS's clients see as the version; of a deleted shadow its last one, 0 of none."""
     return item.version - sum(_tree(item).deletes.values())
-
-
-def written_by(item: Item) -> str:
-    """The region of the newest write."""
-    return _tree(item).root.newest[2]
 
 
 def _tree(item: Item) -> ShadowTree:
@@ -140,6 +138,9 @@ def update(item: Item, writer: Writer, request: UpdateRequest) -> Updated:
         raise ShadowRefused(*TOO_LARGE, request.client_token) from None
     after = size(updated.current)
     if after > DOCUMENT_MAX and after > size(view(_tree(item))):
+        raise ShadowRefused(*TOO_LARGE, request.client_token)
+    stored = len(updated.item.encode())
+    if stored > STORED_MAX and stored > len(item.encode()):
         raise ShadowRefused(*TOO_LARGE, request.client_token)
     return updated
 

@@ -30,8 +30,9 @@ from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import SubscriptionsReply
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
-from isthmus.region.shadow_teller import ShadowTeller
-from isthmus.region.state import StateStore, cursor_name
+from isthmus.region.own_messages import OwnMessages
+from isthmus.region.shadow_teller import FirstFill, ShadowTeller
+from isthmus.region.state import StateStore, cursor_name, first_fill_name
 from isthmus.tasks import end
 
 T = TypeVar("T")
@@ -60,7 +61,7 @@ class PeerLink:
         state: StateStore,
         incarnation: asyncio.Future[str],
         on_head: Callable[[str, protocol.HeadReply], None],
-        teller: ShadowTeller,
+        own: OwnMessages,
     ) -> None:
         self.region = peer.region
         self.pull = Pull()
@@ -71,7 +72,10 @@ class PeerLink:
         self._state = state
         self._own_incarnation = incarnation
         self._on_head = on_head
-        self._teller = teller
+        self._teller = ShadowTeller(own, self._told)
+        #: Up to here of the peer's log everything is told: what is written down.
+        self._told_cursor = Cursor()
+        self._first = FirstFill()
         self._client: Client | None = None
         #: Whether our own streams took the last copy: who cannot store must not be counted on.
         self._storing = True
@@ -86,6 +90,9 @@ class PeerLink:
         """Read how far we had pulled; before anybody may ask us."""
         self.pull.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
         self.pull.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
+        self._told_cursor = self.pull.log
+        name = first_fill_name(self.region)
+        self._first = await self._state.get(name, FirstFill) or FirstFill()
 
     async def run(self) -> None:
         """Keep the link up until cancelled."""
@@ -97,6 +104,7 @@ class PeerLink:
                 group.create_task(self._report_for_ever())
                 group.create_task(self._save_for_ever())
                 group.create_task(self._pull_for_ever())
+                group.create_task(self._teller.run())
         finally:
             await self._client.close()
 
@@ -158,13 +166,14 @@ class PeerLink:
             _log.warning("a peer is out of reach", extra=extra)
 
     async def _contact(self) -> None:
-        hello, held = await self._hello(), self.pull.log
+        hello = await self._hello()
         self._resume(hello)
         head = await self.head()
         if self.pull.is_void(head.incarnation):
             raise Unavailable(f"{self.region} has started again")
         self._on_head(self.region, head)
-        await self._teller.begin(held, head.incarnation, head.log_sequence)
+        await self._note_first_fill(head)
+        self._teller.begin(self._told_cursor, head.incarnation, head.log_sequence, self._first)
         await self._back_fill(head)
         await self._confirm_all()
         pulls = [
@@ -273,12 +282,24 @@ class PeerLink:
                 self._teller.merged(entry.sequence, await self._store.merge(theirs))
 
         async for entries in self._follow(streams.LOG, self.pull.log.sequence):
-            await asyncio.gather(*(merge(entry) for entry in entries))
+            # All of them, whatever becomes of one: what is merged is noted.
+            merges = (merge(entry) for entry in entries)
+            for failure in await asyncio.gather(*merges, return_exceptions=True):
+                if failure is not None:
+                    raise failure
             last = entries[-1]
-            cursor = self.pull.took_log(last.sequence, entry_id(last))
+            self._teller.reached(self.pull.took_log(last.sequence, entry_id(last)))
             await self._progressed()
-            await self._teller.tell()
-            self._unsaved["log"] = cursor
+
+    async def _note_first_fill(self, head: protocol.HeadReply) -> None:
+        """Write down what this region is given of a peer that it knew nothing of."""
+        if not self._first.incarnation:
+            is_first = self._told_cursor == Cursor()
+            self._first = FirstFill(head.incarnation, head.log_sequence if is_first else 0)
+            await self._state.put(first_fill_name(self.region), self._first)
+
+    def _told(self, cursor: Cursor) -> None:
+        self._told_cursor = self._unsaved["log"] = cursor
 
     async def _pull_bus(self) -> None:
         stream = streams.bus(self.region)

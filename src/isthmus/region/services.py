@@ -45,7 +45,6 @@ from isthmus.region.peer import PeerLink
 from isthmus.region.presence import Presence
 from isthmus.region.promise import Promises
 from isthmus.region.registry_events import RegistryTeller
-from isthmus.region.shadow_teller import ShadowTeller
 from isthmus.region.state import StateStore
 from isthmus.region.view_table import view_table
 
@@ -86,7 +85,7 @@ class Services:
                 self._state,
                 self._incarnation,
                 self.promises.heard_head,
-                ShadowTeller(config.region, OwnMessages(client, config.region)),
+                OwnMessages(client, config.region),
             )
             for peer in config.peers
         }

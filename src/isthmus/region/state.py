@@ -25,6 +25,11 @@ def cursor_name(peer: str, stream: str) -> str:
     return f"state.cursor.{peer}.{stream}"
 
 
+def first_fill_name(peer: str) -> str:
+    """What was read of a peer's log while nothing was known of that peer."""
+    return f"state.first-fill.{peer}"
+
+
 def read_name(origin: str) -> str:
     """How far the bus stream of a region was read here."""
     return f"state.read.{origin}"
