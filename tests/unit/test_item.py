@@ -9,10 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from isthmus.core import lattice
-from isthmus.core.item import MAX_ITEM_BYTES, Item, Write, conflicts, decode, join
+from isthmus.core import lattice, shadows
+from isthmus.core.item import (
+    CONFLICTS_MAX,
+    MAX_ITEM_BYTES,
+    Item,
+    Write,
+    conflicts,
+    decode,
+    join,
+)
 from isthmus.core.lattice import Fields, Flag, GrowSet, Opaque, Register
-from isthmus.core.registry import conflict_item
+from isthmus.core.registry import Writer, conflict_item
+from isthmus.core.shadow_request import read_update
+from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import Stamp, StampClock
 from isthmus.errors import InputError
 
@@ -317,3 +327,16 @@ def test_a_version_vector_counts_writes(count):
     raw = json.dumps({"kind": "k", "key": "x", "vv": {"eu.i": count}, "fields": {}})
     with pytest.raises(InputError):
         decode(raw.encode())
+
+
+def test_of_many_conflicts_both_sides_list_the_same_few():
+    def updated(region, value):
+        state = {f"leaf-{number:03}": value for number in range(CONFLICTS_MAX * 2)}
+        payload = json.dumps({"state": {"reported": state}}).encode()
+        writer = Writer(StampClock(region, "i"), 1_000)
+        return shadows.update(Item(SHADOW, "t"), writer, read_update(payload)).item
+
+    a, b = updated("eu", 1), updated("us", 2)
+    here = {conflict_item(each).encode() for each in conflicts(a, b)}
+    assert len(here) == CONFLICTS_MAX
+    assert here == {conflict_item(each).encode() for each in conflicts(b, a)}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from shadow_histories import STATES
 
 from isthmus.core import shadow_answers, shadows
-from isthmus.core.item import MAX_ITEM_BYTES, Item, decode, join
+from isthmus.core.item import Item, decode, join
 from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import (
     REQUEST_MAX,
@@ -277,7 +277,9 @@ def test_names_that_come_and_go_fill_a_shadow_until_its_section_is_taken_away():
             refused = error
             break
     assert (refused.code, refused.message, refused.client_token) == (413, MESSAGES[413][0], "t")
-    assert len(item.encode()) <= MAX_ITEM_BYTES
+    assert len(item.encode()) <= shadows.STORED_MAX
+    # Whatever makes it no larger is taken.
+    assert updated(item, b'{"state":{}}').version == shadows.version(item) + 1
     item = updated(item, b'{"state":{"reported":null}}').item
     assert updated(item, payload).version == shadows.version(item) + 1
 

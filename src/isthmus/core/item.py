@@ -26,6 +26,9 @@ from isthmus.errors import InputError
 
 #: No item may be larger, encoded: a stream message must hold it with room to spare.
 MAX_ITEM_BYTES = 512 * 1024
+#: Conflicts that are listed of one merge: each is an item for good, and a device's update may have
+#: more leaves than a person would look at.
+CONFLICTS_MAX = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +164,8 @@ def conflicts(a: Item, b: Item) -> list[Conflict]:
         if mine.dot != other.dot and not b.saw(mine.dot) and not a.saw(other.dot):
             kept = mine.join(other)
             found.append(Conflict(a.kind, a.key, path, kept, other if kept is mine else mine))
-    return found
+    # The same of them in every region.
+    return sorted(found, key=lambda each: each.path)[:CONFLICTS_MAX]
 
 
 class Write:

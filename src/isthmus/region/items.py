@@ -19,6 +19,9 @@ from isthmus.ports import ChangeLog
 
 _log = logging.getLogger(__name__)
 
+#: Characters of a path in the log: a device may have chosen it.
+PATH_SHOWN_MAX = 256
+
 
 class Merged(NamedTuple):
     """Our version before and after a peer's was joined into it; the same where it said nothing."""
@@ -65,6 +68,7 @@ class ItemStore(LogView):
         merge = Merge(self, theirs)
         after, _ = await self._perform(merge)
         for each in merge.conflicts:
-            extra = {"action": "conflict", "item": f"{each.kind}/{each.key}{each.path}"}
+            path = each.path[:PATH_SHOWN_MAX]
+            extra = {"action": "conflict", "item": f"{each.kind}/{each.key}{path}"}
             _log.warning("two regions wrote the same field at once", extra=extra)
         return Merged(merge.mine, after)
