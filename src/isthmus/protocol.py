@@ -247,6 +247,8 @@ class DeviceReply(msgspec.Struct, frozen=True):
     events: list[RegionEvent] = []
     #: Why nothing was done, or nothing is promised; the device has to ask again.
     failed: str = ""
+    #: Nothing was changed, and the answer has no room beside others: it is to be asked for alone.
+    is_left: bool = False
 
 
 class DeviceRequestBatch(msgspec.Struct, frozen=True):

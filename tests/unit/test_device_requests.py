@@ -24,7 +24,7 @@ from isthmus.adapters import hooks
 from isthmus.adapters.hooks import Hooks
 from isthmus.aws.context import Context
 from isthmus.aws.device_questions import Answered, Asked, DeviceQuestions
-from isthmus.aws_server import serving
+from isthmus.aws_server import device_requests, serving
 from isthmus.aws_server.device_requests import DeviceRequests
 from isthmus.core.batch import Source
 from isthmus.core.device_topics import CREATE_CERTIFICATE, CREATE_FROM_CSR, SHADOW
@@ -104,6 +104,8 @@ class Seam:
 
     def __init__(self, gateway: Any, api: Any, timeout_s: float = 10.0) -> None:
         self.events: list[tuple[str, bytes]] = []
+        #: Those that the API has published itself.
+        self.said: list[tuple[str, bytes]] = []
         self.asked: list[Asked] = []
         #: What the handler does, beside telling the test.
         self.handler: Callable[[Context, Asked], Any] = self.echo
@@ -142,6 +144,7 @@ class Seam:
             self._may_serve,
             AwsRegion().context,
             lambda: self._is_kept,
+            lambda events: self.said.extend(events),
             questions,
         )
 
@@ -495,6 +498,41 @@ async def test_more_than_ten_of_a_thing_under_way_are_refused_as_aws_does(nats: 
         # It is acknowledged in its turn, and the others are carried out.
         assert await device.hears(12) == list(range(1, 13))
     assert [payload for _, payload in both.events[1:]] == [b"%d" % n for n in range(1, 12)]
+
+
+async def test_what_has_no_room_beside_others_comes_by_itself(
+    nats: RealNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_requests, "REPLIES_MAX_BYTES", 10)
+    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+
+    async def tells(context: Context, asked: Asked) -> Answered:
+        if asked.payload == b"reads":
+            return Answered([(f"{TOPIC}/accepted", b"a" * 20)])
+        return Answered([], [("$aws/events/x", b"e" * 20)])
+
+    async with seam(nats) as both:
+        both.handler = tells
+        devices = [Device(f"car-{n}") for n in range(6)]
+        for number, each in enumerate(devices):
+            payload = b"reads" if number % 2 else b"writes"
+            both.requests.ask(each, each.asks(payload, 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        for number, each in enumerate(devices):
+            wanted = [b"a" * 20, 1] if number % 2 else [1]
+            assert await each.hears(len(wanted)) == wanted
+    # Every event is said once, by one of both.
+    assert len(both.said) == 2
+    assert len(both.events) == 1
+
+
+async def test_who_is_not_connected_asks_nothing(nats: RealNats) -> None:
+    async with nats.user("gateway") as gateway:
+        both = Seam(gateway, gateway)
+        device = Device()
+        await gateway.close()
+        both.requests.ask(device, device.asks(b"", 1))  # type: ignore[arg-type]
+        (heard,) = await device.hears(1)
+        assert "not connected" in heard
 
 
 async def test_large_requests_are_asked_apart(

@@ -54,3 +54,15 @@ async def test_only_so_many_wait() -> None:
     client.kept([])
     lane.events.say("t", b"again")
     assert lane.put.qsize() == WAITING_MAX
+
+
+async def test_only_so_many_bytes_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(events, "WAITING_MAX_BYTES", 10)
+    lane = Lane()
+    for _ in range(3):
+        lane.events.say("t", b"x" * 6)
+    assert lane.put.qsize() == 2
+    client, *_ = lane.put.get_nowait()
+    client.kept([])
+    lane.events.say("t", b"again")
+    assert lane.put.qsize() == 2

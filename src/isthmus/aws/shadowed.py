@@ -19,7 +19,9 @@ async def update(context: Context, key: str, request: UpdateRequest) -> Updated:
         made = shadows.update(item, writer, request)
         return made.item
 
-    await context.write(SHADOW, key, change)
+    # One after another: all but one of those at once would lose, and try again.
+    async with context.turn(SHADOW, key):
+        await context.write(SHADOW, key, change)
     return made
 
 
@@ -32,7 +34,8 @@ async def delete(context: Context, key: str, client_token: str | None) -> Delete
         made = shadows.delete(item, writer, client_token)
         return made.item
 
-    await context.write(SHADOW, key, change)
+    async with context.turn(SHADOW, key):
+        await context.write(SHADOW, key, change)
     return made
 
 

@@ -20,7 +20,7 @@ from isthmus.aws.context import Context
 from isthmus.aws.device_questions import Asked, DeviceQuestions
 from isthmus.aws.devices import DEVICE_QUESTIONS
 from isthmus.aws.requests import Call
-from isthmus.aws_server.exchange import WhenKept
+from isthmus.aws_server.exchange import Say, WhenKept
 from isthmus.aws_server.serving import Serving
 from isthmus.clock import monotonic_s
 from isthmus.core.device_topics import question
@@ -28,6 +28,10 @@ from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, RegionEvent
 
 _log = logging.getLogger(__name__)
+
+#: Bytes of answers and events in one message of replies, which is a third larger: NATS takes 8 MiB,
+#: and a request of a few bytes may have hundreds of thousands to tell. The first reply has room.
+REPLIES_MAX_BYTES = 4 * 1024**2
 
 
 class DeviceRequests:
@@ -40,12 +44,17 @@ class DeviceRequests:
         may_serve: Callable[[], Awaitable[None]],
         context: Callable[[Call], Context],
         promise: Callable[[], WhenKept],
+        say: Say,
         questions: DeviceQuestions = DEVICE_QUESTIONS,
     ) -> None:
-        """``is_open``: whether the region has caught up; ``may_serve`` waits for the view too."""
+        """``is_open``: whether the region has caught up; ``may_serve`` waits for the view too.
+
+        ``say`` publishes the events that are too large for a message with many replies.
+        """
         self._may_serve = may_serve
         self._context = context
         self._promise = promise
+        self._say = say
         self._questions = questions
         self.run = Serving(client, "region.device-request", is_open, self._answer).run
 
@@ -69,7 +78,15 @@ class DeviceRequests:
         except Unavailable as error:
             return [DeviceReply(failed=str(error)) for _ in asked]
         kept = self._promise()
-        return await asyncio.gather(*(self._reply(each, kept) for each in asked))
+        replies = await asyncio.gather(*(self._reply(each, kept) for each in asked))
+        room = REPLIES_MAX_BYTES
+        for number, reply in enumerate(replies):
+            room -= sum(len(payload) for _, payload in reply.answers)
+            room -= sum(len(each.payload) for each in reply.events)
+            if room < 0 and number:
+                self._say([(each.topic, each.payload) for each in reply.events])
+                replies[number] = DeviceReply(failed=reply.failed, is_left=bool(reply.answers))
+        return replies
 
     async def _reply(self, request: DeviceRequest, kept: WhenKept) -> DeviceReply:
         line: dict[str, Any] = {"action": "device-request"}

@@ -96,7 +96,7 @@ class Server:
         )
         self._newcomers = Newcomers(self._may_serve, self._line_context, self._promise)
         self._device_requests = DeviceRequests(
-            client, lambda: self.is_open, self._may_serve, self._line_context, self._promise
+            client, lambda: self.is_open, self._may_serve, self._line_context, self._promise, say
         )
         self._data_requests = DataRequests(
             client, lambda: self.is_open, self._may_serve, self._context, self._promise, say

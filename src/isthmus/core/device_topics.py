@@ -2,8 +2,8 @@
 
 What is published to such a topic is a request and no message: nobody receives it, it is in no
 stream and in no lake, and it may not be a will. Its answers are for the connection that has asked
-and for nobody else, as on AWS; of shadows they are for whoever subscribes, as on AWS too, and so
-messages. Whether a device may publish to the one, subscribe to the other and receive from it is for
+and for nobody else, as on AWS; that a shadow is another one, everybody may hear, by a message.
+Whether a device may publish to the one, subscribe to the other and receive from it is for
 policies to say, as it is of any topic.
 """
 

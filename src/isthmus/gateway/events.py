@@ -18,6 +18,7 @@ from isthmus.wire.packets import Publish
 #: Events that are not stored yet. More are not said: the stream takes nothing, and whoever they
 #: are about is closed as soon as that is known.
 WAITING_MAX = 10_000
+WAITING_MAX_BYTES = 64 * 1024**2
 AGAIN_S = 1.0
 
 
@@ -35,6 +36,7 @@ class Event:
 
     def kept(self, tickets: list[Ticket]) -> None:
         self._owner.waiting -= 1
+        self._owner.waiting_bytes -= len(self.publish.payload)
 
     def fail(self, reason: str) -> None:
         asyncio.get_running_loop().call_later(AGAIN_S, self._owner.store, self)
@@ -52,12 +54,13 @@ class Events:
     def __init__(self, put: Put) -> None:
         self._put = put
         self.source = Source(secrets.token_hex(8), presence_events.CLIENT, "")
-        self.waiting = 0
+        self.waiting = self.waiting_bytes = 0
 
     def say(self, topic: str, payload: bytes) -> None:
         """Have an event stored, unless too many wait for that."""
-        if self.waiting < WAITING_MAX:
+        if self.waiting < WAITING_MAX and self.waiting_bytes < WAITING_MAX_BYTES:
             self.waiting += 1
+            self.waiting_bytes += len(payload)
             self.store(Event(self, Publish(topic, payload, 1)))
 
     def store(self, event: Event) -> None:

@@ -26,7 +26,7 @@ from isthmus.core.device_topics import SHADOW, question
 from isthmus.core.limits import Buckets
 from isthmus.core.session import Ask
 from isthmus.core.shadow_topics import IN_FLIGHT_MAX, Messages
-from isthmus.errors import InputError
+from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.tasks import end
 
@@ -52,6 +52,13 @@ TOGETHER_BYTES = 256 * 1024
 #: shares may see all of it start, each with two requests.
 ASKED_PER_S = 50.0
 ASKED_AT_ONCE = 2_000
+#: And of those that nobody but the region is waited for: one principal may serve many devices.
+QUICK_PER_S = 200.0
+QUICK_AT_ONCE = 4_000
+
+
+#: What a request may end in that nobody has answered.
+NOT_ANSWERED = (NatsError, TimeoutError, InputError, Unavailable)
 
 
 class Requests:
@@ -72,6 +79,7 @@ class Requests:
         self._waiting: dict[Connection, deque[Ask]] = {}
         self._bytes = 0
         self._lately = Buckets(ASKED_PER_S, ASKED_AT_ONCE)
+        self._quick_lately = Buckets(QUICK_PER_S, QUICK_AT_ONCE)
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Those that are to be asked together, with who waits for the reply.
@@ -81,7 +89,9 @@ class Requests:
     def ask(self, connection: Connection, ask: Ask) -> None:
         """Take a request; its turn comes when those before it were answered."""
         assert connection.source is not None
-        if not self._lately.take(connection.source.principal, monotonic_s()):
+        asked = question(ask.publish.topic)
+        lately = self._quick_lately if asked and asked.is_quick else self._lately
+        if not lately.take(connection.source.principal, monotonic_s()):
             connection.fail("its principal asks too often")
             return
         waiting = self._waiting.get(connection)
@@ -133,10 +143,12 @@ class Requests:
         try:
             if asked is not None and asked.is_quick:
                 reply = await self._reply_together(request)
+                if reply.is_left:
+                    (reply,) = await self._replies([request])
             else:
                 async with self._at_once:
                     (reply,) = await self._replies([request])
-        except (NatsError, TimeoutError, InputError) as error:
+        except NOT_ANSWERED as error:
             connection.fail(f"a request is not answered: {error!r}")
             return
         for event in reply.events:
@@ -151,6 +163,9 @@ class Requests:
             connection.kept([ask.ticket])
 
     async def _replies(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
+        if not self._client.is_connected:
+            # nats-py would keep it, and have it done when nobody waits for it any more.
+            raise Unavailable("not connected to NATS")
         message = await self._client.request(
             "region.device-request",
             protocol.encode(DeviceRequestBatch(requests)),
@@ -180,10 +195,12 @@ class Requests:
                 asked = list(self._next_together())
                 try:
                     replies = await self._replies([request for request, _ in asked])
-                except (NatsError, TimeoutError, InputError) as error:
+                except BaseException as error:
                     for _, waiting in asked:
                         if not waiting.done():
                             waiting.set_exception(error)
+                    if not isinstance(error, NOT_ANSWERED):
+                        raise
                 else:
                     for (_, waiting), reply in zip(asked, replies, strict=True):
                         if not waiting.done():

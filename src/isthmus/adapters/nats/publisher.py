@@ -53,8 +53,11 @@ class Publisher:
         self._number = 0
 
     async def start(self) -> None:
-        """Listen for answers; before the first message is sent."""
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        """Listen for answers, before the first message is sent; raises Unavailable."""
+        try:
+            await self._client.subscribe(f"{self._inbox}.*", cb=self._on_answer)
+        except NatsError as error:
+            raise Unavailable(f"cannot listen for answers: {error!r}") from error
 
     async def send(
         self, subject: str, payload: bytes, headers: Mapping[str, str]
@@ -75,9 +78,11 @@ class Publisher:
             await self._client.publish(
                 subject, payload, reply=f"{self._inbox}.{token}", headers=dict(headers)
             )
-        except NatsError as error:
+        except BaseException as error:
             future.cancel()
-            raise Unavailable(f"cannot publish to {subject}: {error!r}") from error
+            if isinstance(error, NatsError):
+                raise Unavailable(f"cannot publish to {subject}: {error!r}") from error
+            raise
         return future
 
     async def _on_answer(self, message: Msg) -> None:

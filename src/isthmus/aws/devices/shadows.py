@@ -1,7 +1,8 @@
 """What devices and whoever watches them ask of shadows by MQTT.
 
-Developer guide, "Device Shadow MQTT topics". Answers are messages to whoever subscribes, so there
-is none for the connection alone.
+Developer guide, "Device Shadow MQTT topics". What has changed is told to whoever subscribes, by
+messages. What was read, and why something is refused, concerns the connection that has asked: to
+keep that on every region's disk would cost more than the request.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from isthmus.aws.device_questions import DEVICE_QUESTIONS, Answered, Asked
 from isthmus.core import shadow_topics
 from isthmus.core.device_topics import SHADOW
 from isthmus.core.shadow_request import FAILED, ShadowRefused, read_token, read_update
-from isthmus.core.shadow_topics import ACCEPTED, DELETE, UPDATE, Messages
+from isthmus.core.shadow_topics import ACCEPTED, DELETE, UPDATE, Request
 from isthmus.errors import Unavailable
 
 _log = logging.getLogger(__name__)
@@ -25,26 +26,26 @@ async def serve_shadow(context: Context, asked: Asked) -> Answered:
     """Get, update or delete a shadow, and say what became of that."""
     request = shadow_topics.request(asked.topic)
     try:
-        messages = await _carry_out(context, request, asked.payload)
+        return await _carry_out(context, request, asked.payload)
     except ShadowRefused as error:
-        messages = shadow_topics.rejected(asked.topic, error)
+        return Answered(shadow_topics.rejected(asked.topic, error))
     except (Unavailable, TimeoutError):
         raise
     except Exception:
         # Who is closed asks again: what is a bug of ours would go on for ever.
         extra = {"action": "device-error", "principal": asked.principal, "topic": asked.topic}
         _log.exception("a request to a shadow failed", extra=extra)
-        messages = shadow_topics.rejected(asked.topic, ShadowRefused(*FAILED))
-    return Answered([], messages)
+        return Answered(shadow_topics.rejected(asked.topic, ShadowRefused(*FAILED)))
 
 
-async def _carry_out(context: Context, request: shadow_topics.Request, payload: bytes) -> Messages:
+async def _carry_out(context: Context, request: Request, payload: bytes) -> Answered:
     key = request.key
     if request.what == UPDATE:
-        return shadow_topics.of_update(await shadowed.update(context, key, read_update(payload)))
+        updated = await shadowed.update(context, key, read_update(payload))
+        return Answered([], shadow_topics.of_update(updated))
     token = read_token(payload)
+    topic = shadow_topics.told(key, request.what, ACCEPTED)
     if request.what == DELETE:
-        accepted = (await shadowed.delete(context, key, token)).accepted
-    else:
-        accepted = shadowed.get(context, key, token)
-    return [(shadow_topics.told(key, request.what, ACCEPTED), accepted)]
+        deleted = await shadowed.delete(context, key, token)
+        return Answered([], [(topic, deleted.accepted)])
+    return Answered([(topic, shadowed.get(context, key, token))])
