@@ -82,6 +82,11 @@ def test_what_has_no_value_is_left_out():
     assert response.headers["Content-Type"] == "application/json"
 
 
+def test_the_document_of_a_shadow_is_json():
+    response = written(IOT_DATA, "GetThingShadow", {"payload": b"{}"})
+    assert (response.headers["Content-Type"], response.body) == ("application/json", b"{}")
+
+
 def test_moments_are_seconds_and_other_numbers_as_they_are():
     moment = datetime.fromisoformat("2026-03-01T00:00:00.25+00:00")
     response = written(IOT, "DescribeThingType", {"thingTypeMetadata": {"creationDate": moment}})

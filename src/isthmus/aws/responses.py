@@ -21,6 +21,8 @@ from isthmus.aws.service_error import COMMON_ERRORS, ServiceError
 from isthmus.errors import BrokenInvariant
 
 JSON, BINARY = "application/json", "application/octet-stream"
+#: The models' name for bytes that are JSON: those of shadows.
+JSON_DOCUMENT = "JsonDocument"
 #: Where the model names none.
 SUCCESS = 200
 
@@ -111,7 +113,7 @@ def _payload(shape: Shape, value: Any, where: str) -> tuple[str, bytes]:
     if value is None:
         return BINARY, b""
     if shape.type_name == "blob" and isinstance(value, bytes):
-        return BINARY, value
+        return JSON if shape.name == JSON_DOCUMENT else BINARY, value
     if shape.type_name == "string" and isinstance(value, str):
         return BINARY, value.encode()
     raise _not(shape, value, where)
