@@ -79,3 +79,11 @@ class HttpsDevice:
         await until("it is taken in", taken)
         assert answers[-1].status == 200, answers[-1]
         return answers[-1]
+
+    async def until_served(self, target: str) -> None:
+        """Read until it is answered by what is there, or not: a region hears of a device late."""
+
+        async def served() -> bool:
+            return (await self.ask("GET", target)).status in (200, 404)
+
+        await until("it is served", served)

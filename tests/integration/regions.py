@@ -139,9 +139,13 @@ class Regions:
         await self.register([name], region, **attributes)
         return name
 
-    async def who_may(self, name: str, *actions: str) -> str:
-        """Register a device that may do these things with everything; returns its name."""
-        statement = {"Effect": "Allow", "Action": list(actions), "Resource": "*"}
+    async def who_may(self, name: str, *actions: str, only: str = "") -> str:
+        """Register a device that may do these things with everything; returns its name.
+
+        Or ``only`` with what has an ARN of this end.
+        """
+        resource = f"arn:aws:iot:{HOME}:{bring_up.ACCOUNT}:{only}" if only else "*"
+        statement = {"Effect": "Allow", "Action": list(actions), "Resource": resource}
         document = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
         entry = bring_up.device(self.system, name, {}, f"policy-of-{name}")
         policy = {"name": f"policy-of-{name}", "document": document}

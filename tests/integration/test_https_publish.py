@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -306,12 +307,11 @@ async def test_a_route_that_leads_elsewhere_ends_connections_with_their_next_ans
             assert ("Connection" in answer.headers) is ends
 
 
-async def test_curl_publishes_as_the_documentation_says(regions: Regions) -> None:
+async def test_curl_does_as_the_documentation_says(regions: Regions) -> None:
     if not (program := shutil.which("curl")):
         pytest.skip("curl is not installed")
-    found_code = re.search(r"```sh\n(curl .*?)```", DOCUMENT.read_text(), re.DOTALL)
-    assert found_code
-    name = await publisher(regions, "curls")
+    publishes, updates = re.findall(r"```sh\n(curl .*?)```", DOCUMENT.read_text(), re.DOTALL)
+    name = await regions.who_may("curls", "iot:Publish", "iot:UpdateThingShadow")
     identity = regions.identity(name)
     found = {
         "curl": program,
@@ -319,12 +319,16 @@ async def test_curl_publishes_as_the_documentation_says(regions: Regions) -> Non
         "CERTIFICATE": str(identity.chain),
         "KEY": str(identity.key),
     }
-    line = [found.get(each, each) for each in shlex.split(found_code[1])]
     host_port = str(HttpsDevice(regions, name).listen)
-    line = [each.replace("HOST:PORT", host_port) for each in line]
-    curl = await asyncio.create_subprocess_exec(*line, stdout=asyncio.subprocess.PIPE)
-    said, _ = await curl.communicate()
-    assert json.loads(said)["message"] == "OK"
+
+    async def said(line: str) -> Any:
+        words = [found.get(each, each) for each in shlex.split(line)]
+        words = [each.replace("HOST:PORT", host_port) for each in words]
+        curl = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+        return json.loads((await curl.communicate())[0])
+
+    assert (await said(publishes))["message"] == "OK"
+    assert (await said(updates))["state"] == {"reported": {"lamp": "on"}}
     await until(
         "the lake has it",
         lambda: "sensors/7" in [row.topic for row in regions.lake(OTHER, CLIENT)],

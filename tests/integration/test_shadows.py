@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
 from botocore.exceptions import ClientError
+from https_devices import HttpsDevice
 from mqtt_wire import Wire
 from regions import HOME, OTHER, Regions, two_regions, until
 
@@ -186,6 +187,78 @@ async def test_by_https_a_refusal_is_an_error_of_aws(
     response = caught.value.response
     assert response["Error"]["Code"] == error
     assert response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+# By HTTPS with a certificate
+
+ACTIONS = tuple(f"iot:{each}ThingShadow" for each in ("Get", "Update", "Delete"))
+LISTS = "iot:ListNamedShadowsForThing"
+LISTING = "/api/things/shadow/ListNamedShadowsForThing"
+
+
+async def test_a_certificate_serves_its_shadow_by_https_in_either_region(regions: Regions) -> None:
+    name = await regions.who_may("by-certificate", *ACTIONS, LISTS)
+    target, body = "/things/certified/shadow", json.dumps({"state": ON, "clientToken": "t"})
+    async with (
+        shadow(regions, "certified") as hears,
+        HttpsDevice(regions, name) as here,
+        HttpsDevice(regions, name, OTHER) as there,
+    ):
+        await there.until_served(f"{LISTING}/certified")
+        answer = await here.post(target, body)
+        assert answer.status == 200, answer
+        heard = dict([await hears.told() for _ in range(3)])
+        assert answer.body == heard["update/accepted"]
+        # An answer means that the other region has it.
+        found = await there.ask("GET", target)
+        assert found.body["state"] == {**ON, "delta": {"lamp": "on"}}
+        assert (await there.post(f"{target}?name=a", body)).body["version"] == 1
+        assert (await here.ask("GET", f"{LISTING}/certified?pageSize=5")).body["results"] == ["a"]
+        assert (await there.ask("DELETE", target)).body["version"] == 1
+        answer = await here.ask("GET", target)
+        assert (answer.status, answer.error) == (404, "ResourceNotFoundException")
+        for said, status, error in (
+            ("{", 400, "InvalidRequestException"),
+            ('{"state":{},"version":9}', 409, "ConflictException"),
+            (b'{"state":"\xff"}', 415, "UnsupportedDocumentEncodingException"),
+            ("x" * 100_000, 413, "RequestEntityTooLargeException"),
+        ):
+            answer = await here.post(target, said)
+            assert (answer.status, answer.error) == (status, error)
+            assert answer.body["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "only", "may", "may_not"),
+    [
+        ("classic", "thing/mine", "/things/mine/shadow", "/things/mine/shadow?name=a"),
+        ("list", "thing/mine", f"{LISTING}/mine", f"{LISTING}/others"),
+        ("named", "thing/mine/a", "/things/mine/shadow?name=a", "/things/mine/shadow"),
+        ("encoded", "thing/mine/a", "/things/mine/shadow?name=%61", "/things/mine/shadow?name=b"),
+        ("all", "thing/mine*", "/things/mine/shadow?name=a", "/things/others/shadow"),
+    ],
+)
+async def test_a_right_is_to_one_shadow(
+    regions: Regions, name: str, only: str, may: str, may_not: str
+) -> None:
+    may_this = await regions.who_may(f"may-{name}", *ACTIONS, LISTS, only=only)
+    async with HttpsDevice(regions, may_this) as device:
+        await device.until_served(may)
+        answer = await device.ask("GET", may_not)
+        assert (answer.status, answer.error) == (403, "ForbiddenException")
+        assert answer.body["message"] == "Forbidden"
+
+
+async def test_what_may_be_read_may_not_be_changed(regions: Regions) -> None:
+    name = await regions.who_may("reads-only", ACTIONS[0])
+    async with HttpsDevice(regions, name) as device:
+        await device.until_served("/things/read/shadow")
+        for method in ("POST", "DELETE"):
+            answer = await device.ask(method, "/things/read/shadow", data=b'{"state":{}}')
+            assert (answer.status, answer.error) == (403, "ForbiddenException")
+
+
+# Two regions
 
 
 async def test_who_is_where_a_shadow_arrives_hears_of_it_there(regions: Regions) -> None:

@@ -44,6 +44,7 @@ class Seam:
     def __init__(self, gateway: Any, api: Any) -> None:
         self.region = AwsRegion()
         self.callers: list[str] = []
+        self.told: list[tuple[str, bytes]] = []
         self.refusal: Exception | None = None
         self.requests = DataRequests(gateway, 10.0)
         self.api = Answering(
@@ -52,7 +53,7 @@ class Seam:
             self._may_serve,
             self._context,
             lambda: self._is_kept,
-            lambda events: None,
+            self.told.extend,
         )
 
     async def _may_serve(self) -> None:
@@ -65,16 +66,18 @@ class Seam:
         return found
 
     async def _is_kept(self, revision: int) -> Kept:
-        raise AssertionError("nothing was written")
+        return Kept(("us",), 1)
 
     async def retain(self, topic: str, payload: bytes) -> None:
         present = self.region.store.get(RETAINED, topic)
         publish = Publish(topic, payload, 1, True)
         await self.region.store.merge(retain(present, self.region.clock, publish, 1))
 
-    async def ask(self, head: Head = GET, asked: Asked | None = None) -> tuple[int, Any]:
+    async def ask(
+        self, head: Head = GET, asked: Asked | None = None, body: bytes = b""
+    ) -> tuple[int, Any]:
         judged = asked or rest.asked(head.method, head.target)
-        found = await self.requests.ask(PRINCIPAL, head, judged, b"")
+        found = await self.requests.ask(PRINCIPAL, head, judged, body)
         assert found.headers["x-amzn-RequestId"]
         return found.status, json.loads(found.body)
 
@@ -113,6 +116,35 @@ async def test_a_request_is_carried_out_for_the_device_that_asks(nats: RealNats)
         status, body = await both.ask(Head("GET", "/retainedMessage/c", ()))
         assert status == 404
         assert both.callers == [PRINCIPAL] * 3
+
+
+async def test_shadows_are_changed_and_told_of(nats: RealNats) -> None:
+    async with seam(nats) as both:
+        named = "/things/lamp/shadow?name=a"
+        state = {"desired": {"on": 1}}
+        body = json.dumps({"state": state}).encode()
+        status, said = await both.ask(Head("POST", named, ()), body=body)
+        assert (status, said["state"], said["version"]) == (200, state, 1)
+        told = dict(both.told)
+        assert json.loads(told["$aws/things/lamp/shadow/name/a/update/accepted"]) == said
+        listing = Head("GET", "/api/things/shadow/ListNamedShadowsForThing/lamp", ())
+        assert (await both.ask(listing))[1]["results"] == ["a"]
+        status, said = await both.ask(Head("GET", named, ()))
+        assert (status, said["state"]) == (200, {**state, "delta": {"on": 1}})
+        assert (await both.ask(Head("DELETE", named, ())))[0] == 200
+        assert (await both.ask(Head("GET", named, ())))[0] == 404
+        # No other name of a thing may be read as that of a shadow.
+        assert (await both.ask(Head("GET", "/things/lamp%2Fa/shadow", ())))[0] == 400
+
+
+@pytest.mark.parametrize("target", ["/things/lamp/shadow?name=b", "/things/lamp/shadow"])
+async def test_of_shadows_nothing_else_is_read_than_what_was_judged(
+    nats: RealNats, target: str
+) -> None:
+    async with seam(nats) as both:
+        judged = rest.asked("GET", "/things/lamp/shadow?name=a")
+        assert (await both.ask(Head("GET", target, ()), judged))[0] == 403
+        assert both.callers == []
 
 
 @pytest.mark.parametrize("name", ["GetRetainedMessage", "ListRetainedMessages", "Publish"])

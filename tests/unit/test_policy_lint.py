@@ -110,6 +110,9 @@ def test_what_is_doubtful_is_found_and_nothing_else(statement, severity, value):
         [{"Effect": "Deny", "NotAction": "iot:Connect", "Resource": "*"}],
         [{"Effect": "Deny", "Action": "iot:Publish", "NotResource": arn("client/x")}],
         [allow("iot:ListRetainedMessages", "*")],
+        [allow("iot:ListNamedShadowsForThing", "*")],
+        [allow("iot:ListNamedShadowsForThing", arn("thing/a"))],
+        [allow("iot:GetThingShadow", arn("thing/a/b"))],
     ],
 )
 def test_what_is_not_doubtful_is_not_found(statements):

@@ -8,7 +8,7 @@ import json
 from urllib.parse import quote
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from isthmus.aws import models, requests
@@ -98,22 +98,58 @@ def test_a_device_publishes_what_the_model_says(path, query, headers):
 
 
 SEGMENT = st.sampled_from(
-    ["", "topics", "retainedMessage", "things", "a", "a%2Fb", "%zz", "shadow"]
+    ["", "topics", "retainedMessage", "things", "a", "a%2Fb", "%zz", "shadow", "a%3Ab"]
 )
+PLACES = st.lists(SEGMENT, max_size=4).map(lambda found: "/" + "/".join(found)) | SEGMENT.flatmap(
+    lambda name: st.sampled_from(
+        [f"/things/{name}/shadow", f"/api/things/shadow/ListNamedShadowsForThing/{name}"]
+    )
+)
+NAMED = st.lists(
+    st.sampled_from(["name=b", "name=$c", "n%61me=d%2De", "name=", "Name=f", "pageSize=5"]),
+    max_size=2,
+).map("&".join)
 METHODS = st.sampled_from(["GET", "POST", "DELETE", "PUT", "post"])
 
 
-@given(METHODS, st.lists(SEGMENT, max_size=4).map(lambda found: "/" + "/".join(found)))
-def test_a_request_is_for_the_operation_that_the_model_says(method, path):
+@given(METHODS, PLACES, NAMED)
+@example("GET", "/things/a/shadow", "name=b")
+@example("DELETE", "/things/a/shadow", "name=b&name=c")
+def test_a_request_is_for_what_the_model_says_and_takes_the_same_right(method, path, query):
     expected = found = None
-    with contextlib.suppress(ServiceError):
-        call = requests.read(DATA, HttpRequest(method, path))
+    target = f"{path}?{query}"
+    try:
+        call = requests.read(DATA, HttpRequest(method, target, (), b"{}"))
         if call.operation.name in OURS:
-            expected = call.operation.name, call.parameters
+            right = next(each for each in rest.OPERATIONS if each.name == call.operation.name)
+            expected = call.operation.name, right.right_to(call.parameters)
+    except ServiceError as error:
+        # The API says what is wrong with the members of an operation.
+        assume(error.code in ("UnknownOperationException", "MethodNotAllowedException"))
     with contextlib.suppress(Refused):
-        asked = rest.asked(method, path)
-        found = asked.operation.name, asked.names
+        asked = rest.asked(method, target)
+        found = asked.operation.name, asked.resource
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "action", "resource"),
+    [
+        ("GET", "/things/a/shadow", "iot:GetThingShadow", "thing/a"),
+        ("POST", "/things/a/shadow?name=b", "iot:UpdateThingShadow", "thing/a/b"),
+        ("DELETE", "/things/a/shadow?name=%24b", "iot:DeleteThingShadow", "thing/a/$b"),
+        (
+            "GET",
+            "/api/things/shadow/ListNamedShadowsForThing/a?pageSize=5",
+            "iot:ListNamedShadowsForThing",
+            "thing/a",
+        ),
+        ("GET", "/retainedMessage?maxResults=5", "iot:ListRetainedMessages", "*"),
+    ],
+)
+def test_a_right_is_to_what_is_asked_about(method, target, action, resource):
+    asked = rest.asked(method, target)
+    assert (asked.operation.action, asked.resource) == (action, resource)
 
 
 def test_a_right_is_to_the_topic_as_it_is_decoded():
@@ -128,6 +164,9 @@ def test_a_right_is_to_the_topic_as_it_is_decoded():
         ("POST", "/", "UnknownOperationException", 404),
         ("POST", "/topics/%ff", "InvalidRequestException", 400),
         ("POST", "/topics/a?qos=%", "InvalidRequestException", 400),
+        ("GET", "/things/a/shadow?name=b&name=c", "InvalidRequestException", 400),
+        ("PUT", "/things/a/shadow", "MethodNotAllowedException", 405),
+        ("GET", "/things/a/b/shadow", "UnknownOperationException", 404),
     ],
 )
 def test_what_there_is_none_of_is_said_so(method, target, code, status):

@@ -77,6 +77,6 @@ class _Judged:
         name = call.operation.name
         found = next((each for each in rest.OPERATIONS if each.name == name), None)
         judged = self._asked.operation, self._asked.resource
-        if found is None or (name, found.resource(call.parameters)) != judged:
+        if found is None or (name, found.right_to(call.parameters)) != judged:
             reason = f"its gateway has taken {name} for {judged[0]} of {judged[1][:256]!r}"
             raise Refused("ForbiddenException", "Forbidden", reason)

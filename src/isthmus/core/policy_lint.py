@@ -29,13 +29,15 @@ KINDS = {
     **dict.fromkeys(
         (
             *("iot:getthingshadow", "iot:updatethingshadow", "iot:deletethingshadow"),
+            # AWS documents it with a thing, and with ``*``, which is one too.
+            "iot:listnamedshadowsforthing",
             *("iot:describejobexecution", "iot:getpendingjobexecutions"),
             *("iot:updatejobexecution", "iot:startnextpendingjobexecution"),
         ),
         "thing/",
     ),
     "iot:assumerolewithcertificate": "rolealias/",
-    **dict.fromkeys(("iot:listretainedmessages", "iot:listnamedshadowsforthing"), ""),
+    "iot:listretainedmessages": "",
 }
 
 

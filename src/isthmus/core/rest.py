@@ -7,7 +7,8 @@ client id and no thing in such a request, so that their variables have no value.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from isthmus.core import json_text, publishing, request_targets
@@ -55,33 +56,62 @@ def passing(message: str, reason: str = "") -> Refused:
     return Refused("ServiceUnavailableException", again, reason or message)
 
 
+#: Of an operation's input, by AWS's names.
+Members = Mapping[str, Any]
+
+
 class Operation(NamedTuple):
     """One that devices may ask for."""
 
     name: str
     method: str
-    #: The path as it is sent. Its groups are what the operation is about, by AWS's names.
+    #: The path as it is sent. Its groups are members of the input, by AWS's names.
     path: re.Pattern[str]
-    #: What the right is to, as the ARN in a policy ends; with places for the groups.
-    right_to: str
+    #: What the right must be to, as the ARN in a policy ends, for members of the input. A gateway
+    #: and the API each find it of what they have read, and must find the same.
+    right_to: Callable[[Members], str]
+    #: The other members that the right depends on, by their names in the query.
+    query: Mapping[str, str] = MappingProxyType({})
 
     @property
     def action(self) -> str:
         """The right that it needs."""
         return f"iot:{self.name}"
 
-    def resource(self, parameters: Mapping[str, Any]) -> str:
-        """What the right must be to, for these members of its input."""
-        return self.right_to.format(**{name: parameters[name] for name in self.path.groupindex})
+
+def _topic(members: Members) -> str:
+    return f"topic/{members['topic']}"
 
 
-PUBLISH = Operation("Publish", "POST", re.compile("/topics/(?P<topic>.+)"), "topic/{topic}")
+def _anything(_: Members) -> str:
+    return "*"
+
+
+def _thing(members: Members) -> str:
+    return f"thing/{members['thingName']}"
+
+
+def _shadow(members: Members) -> str:
+    name = members.get(_SHADOW_NAME)
+    return _thing(members) if name is None else f"{_thing(members)}/{name}"
+
+
+_SHADOW_NAME = "shadowName"
+_SHADOW = re.compile("/things/(?P<thingName>[^/]+)/shadow")
+_NAMED_SHADOWS = re.compile("/api/things/shadow/ListNamedShadowsForThing/(?P<thingName>[^/]+)")
+_BY_NAME = MappingProxyType({"name": _SHADOW_NAME})
+_RETAINED = re.compile("/retainedMessage/(?P<topic>.+)")
+
+PUBLISH = Operation("Publish", "POST", re.compile("/topics/(?P<topic>.+)"), _topic)
 OPERATIONS = (
     PUBLISH,
-    Operation(
-        "GetRetainedMessage", "GET", re.compile("/retainedMessage/(?P<topic>.+)"), "topic/{topic}"
-    ),
-    Operation("ListRetainedMessages", "GET", re.compile("/retainedMessage"), "*"),
+    Operation("GetRetainedMessage", "GET", _RETAINED, _topic),
+    Operation("ListRetainedMessages", "GET", re.compile("/retainedMessage"), _anything),
+    Operation("GetThingShadow", "GET", _SHADOW, _shadow, _BY_NAME),
+    Operation("UpdateThingShadow", "POST", _SHADOW, _shadow, _BY_NAME),
+    Operation("DeleteThingShadow", "DELETE", _SHADOW, _shadow, _BY_NAME),
+    # AWS documents a right to the thing, and one to everything, which is one to the thing too.
+    Operation("ListNamedShadowsForThing", "GET", _NAMED_SHADOWS, _thing),
 )
 
 
@@ -89,14 +119,14 @@ class Asked(NamedTuple):
     """What a request is for."""
 
     operation: Operation
-    #: The groups of its path, decoded.
-    names: Mapping[str, str]
+    #: Members that stand in its path, or that its right depends on.
+    members: Mapping[str, str]
     query: Query
 
     @property
     def resource(self) -> str:
         """What its right must be to."""
-        return self.operation.resource(self.names)
+        return self.operation.right_to(self.members)
 
 
 def asked(method: str, target: str) -> Asked:
@@ -111,18 +141,31 @@ def asked(method: str, target: str) -> Asked:
             try:
                 found_names = match.groupdict().items()
                 names = {name: request_targets.decoded(text) for name, text in found_names}
-                return Asked(operation, names, request_targets.parameters(query))
+                values = request_targets.parameters(query)
             except ValueError:
                 message = "The address is not UTF-8 that is percent-encoded"
                 raise Refused("InvalidRequestException", message) from None
+            return Asked(operation, names | _judged(operation, values), values)
     message = f"{method[:SHOWN_MAX]} is not allowed at {path[:SHOWN_MAX]}"
     raise Refused("MethodNotAllowedException", message)
+
+
+def _judged(operation: Operation, query: Query) -> dict[str, str]:
+    """The members of a query that a right depends on."""
+    found = {}
+    for name, member in operation.query.items():
+        if name in query:
+            if len(query[name]) > 1:
+                message = f"{name!r} is there {len(query[name])} times"
+                raise Refused("InvalidRequestException", message)
+            found[member] = query[name][0]
+    return found
 
 
 def publish(what: Asked, headers: Iterable[tuple[str, str]]) -> Publish:
     """The message that is asked to be published, but for its payload; or Refused."""
     try:
-        members = {**what.names, **_of_query(what.query), **_of_headers(headers)}
+        members = {**what.members, **_of_query(what.query), **_of_headers(headers)}
         return publishing.checked(publishing.message(members))
     except InputError as error:
         raise Refused("InvalidRequestException", str(error)) from None
