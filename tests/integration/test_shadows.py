@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from aws_clients import Caller, a_key
+from aws_clients import Caller
 from botocore.exceptions import ClientError
 from https_devices import HttpsDevice
 from mqtt_wire import Wire
 from regions import HOME, OTHER, Regions, two_regions, until
-
-from isthmus.wire import mqtt3
-from isthmus.wire.packets import Publish
+from shadow_clients import Shadow, data, document, shadow
+from shadow_examples import PAGES, Step
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -28,56 +25,6 @@ ON, OFF = {"desired": {"lamp": "on"}}, {"reported": {"lamp": "off"}}
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     async with two_regions(tmp_path_factory.mktemp("regions"), cuttable=True) as started:
         yield started
-
-
-class Shadow:
-    """A client that asks of one shadow, and hears all that is told of it."""
-
-    def __init__(self, wire: Wire, thing: str, name: str | None) -> None:
-        self.wire = wire
-        self.root = f"$aws/things/{thing}/shadow" + (f"/name/{name}" if name else "")
-
-    async def hear(self) -> None:
-        assert await self.wire.subscribe(f"{self.root}/#", qos=1) == (1,)
-
-    def ask(self, what: str, payload: bytes) -> None:
-        self.wire.send(Publish(f"{self.root}/{what}", payload))
-
-    async def told(self) -> tuple[str, Any]:
-        """The next message: the end of its topic, and what it says."""
-        while isinstance(found := await self.wire.next(), mqtt3.Puback):
-            pass
-        assert isinstance(found, Publish), found or self.wire.ended
-        self.wire.send(mqtt3.Puback(found.packet_id))
-        assert found.topic.startswith(self.root + "/")
-        return found.topic.removeprefix(self.root + "/"), json.loads(found.payload)
-
-    async def update(self, **members: Any) -> dict[str, Any]:
-        """Update it; what was told of that, by the ends of the topics."""
-        self.ask("update", json.dumps(members).encode())
-        return dict([await self.told() for _ in range(2)])
-
-
-@asynccontextmanager
-async def shadow(
-    regions: Regions, thing: str, name: str | None = None, region: str = HOME
-) -> AsyncIterator[Shadow]:
-    device = await regions.who_may(f"{thing}-{region}", "iot:*")
-    await until(f"{region} lets {device} in", partial(regions.admitted, region, device))
-    async with regions.client(region, device) as wire:
-        found = Shadow(wire, thing, name)
-        await found.hear()
-        yield found
-
-
-async def data(regions: Regions, region: str = HOME, role: str = "operator") -> Caller:
-    return Caller(regions, await a_key(regions, role), region, service="iot-data")
-
-
-async def document(caller: Caller, thing: str, **named: str) -> dict[str, Any]:
-    found = await caller("get_thing_shadow", thingName=thing, **named)
-    read: dict[str, Any] = json.loads(found["payload"].read())
-    return read
 
 
 @pytest.mark.parametrize("name", [None, "climate"])
@@ -187,6 +134,109 @@ async def test_by_https_a_refusal_is_an_error_of_aws(
     response = caught.value.response
     assert response["Error"]["Code"] == error
     assert response["ResponseMetadata"]["HTTPStatusCode"] == status
+
+
+# The developer guide
+
+EXAMPLES = pytest.mark.parametrize(
+    ("thing", "steps"),
+    [
+        pytest.param(f"example-{at}", steps, id=f"{page}: {name}")
+        for at, (page, name, steps) in enumerate(
+            (page, name, steps)
+            for page, examples in PAGES.items()
+            for name, steps in examples.items()
+        )
+    ],
+)
+#: As the pages name the shadow in errors.
+NAME = "simShadow1"
+
+
+def timeless(said: Any) -> Any:
+    """Without what the time was."""
+    if isinstance(said, dict):
+        return {name: 0 if name == "timestamp" else timeless(value) for name, value in said.items()}
+    return [timeless(each) for each in said] if isinstance(said, list) else said
+
+
+def check(step: Step, said: dict[str, Any], shown: dict[str, Any]) -> None:
+    for name, expected in step.said.items():
+        found = said.get(name) if "/" in name else shown[name]
+        assert timeless(found) == timeless(expected)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def wire(regions: Regions) -> AsyncIterator[Wire]:
+    async with shadow(regions, "examples") as found:
+        yield found.wire
+
+
+@EXAMPLES
+async def test_a_region_answers_by_mqtt_as_the_page_says(
+    wire: Wire, thing: str, steps: list[Step]
+) -> None:
+    device = Shadow(wire, thing, NAME)
+    await device.hear()
+    for step, following in zip(steps, [*steps[1:], Step(0, "get")], strict=True):
+        device.ask(step.asked, b"" if step.payload is None else json.dumps(step.payload).encode())
+        said = {}
+        while f"{step.asked}/accepted" not in said and f"{step.asked}/rejected" not in said:
+            said |= dict([await device.told()])
+        if not (step.said or following.said):
+            continue
+        # What else follows from it is said before anything that is asked now.
+        device.ask("get", b'{"clientToken":"after"}')
+        shown: dict[str, Any] = {}
+        while shown.get("clientToken") != "after":
+            what, shown = await device.told()
+            if shown.get("clientToken") != "after":
+                said[what] = shown
+        check(step, said, shown)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def callers(regions: Regions) -> tuple[Caller, Caller]:
+    """Of a client in each region."""
+    return await data(regions), await data(regions, OTHER)
+
+
+async def by_https(caller: Caller, step: Step, thing: str) -> dict[str, Any]:
+    """What is answered, by the name that it has by MQTT."""
+    asked = {"payload": json.dumps(step.payload)} if step.asked == "update" else {}
+    try:
+        answer = await caller(
+            f"{step.asked}_thing_shadow", thingName=thing, shadowName=NAME, **asked
+        )
+    except ClientError as error:
+        code = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        message = error.response["Error"]["Message"]
+        return {f"{step.asked}/rejected": {"code": code, "message": message}}
+    return {f"{step.asked}/accepted": json.loads(answer["payload"].read())}
+
+
+def said_by_https(step: Step) -> Step:
+    """What of a step HTTPS says: the answer, with the token only where an update had one."""
+    said = dict(step.said)
+    for name in ("update/delta", "update/documents"):
+        said.pop(name, None)
+    for name in said.keys() & {"get/accepted", "update/rejected", "delete/rejected"}:
+        said[name] = {key: each for key, each in said[name].items() if key != "clientToken"}
+    return step._replace(said=said)
+
+
+@EXAMPLES
+async def test_a_region_answers_by_https_as_the_page_says(
+    callers: tuple[Caller, Caller], thing: str, steps: list[Step]
+) -> None:
+    here, there = callers
+    thing = f"{thing}-https"
+    for step in map(said_by_https, steps):
+        said, shown = await by_https(here, step, thing), {}
+        if step.said:
+            # In the other region: an answer means that it has that too.
+            shown = await by_https(there, Step(0, "get"), thing)
+        check(step, said, shown.get("get/accepted", {}))
 
 
 # By HTTPS with a certificate
