@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,9 +13,9 @@ import cbor2
 import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key, second_api
-from awscrt import mqtt5
+from aws_sdk import WITHIN_S, answered, sdk_connection
 from awscrt.mqtt_request_response import ClientOptions
-from awsiot import V2ServiceException, iotidentity, mqtt5_client_builder, mqtt_connection_builder
+from awsiot import V2ServiceException, iotidentity
 from fleet_devices import CREATE, PROVISION, ROLE, TEMPLATE, body
 from made_certificates import request
 from mqtt_wire import Wire
@@ -31,7 +30,6 @@ from isthmus.wire.packets import Puback, Publish
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 BOTH = pytest.mark.parametrize("region", [HOME, OTHER])
 VERSIONS = pytest.mark.parametrize("version", [3, 5])
-WITHIN_S = 30.0
 #: What awsiotsdk's client of requests may do at once.
 OPTIONS = {"max_request_response_subscriptions": 4, "max_streaming_subscriptions": 2}
 
@@ -82,47 +80,10 @@ async def identity_client(
     regions: Regions, region: str, claim: Claim, version: int, client_id: str
 ) -> AsyncIterator[iotidentity.IotIdentityClientV2]:
     """AWS's client for fleet provisioning, connected."""
-    host, port = regions.place(region)
-    shared = {
-        "endpoint": host,
-        "port": port,
-        "ca_filepath": str(regions.system.pki.ca_file),
-        "client_id": client_id,
-        "cert_filepath": str(claim.certificate),
-        "pri_key_filepath": str(claim.key),
-    }
     options = ClientOptions(**OPTIONS, operation_timeout_in_seconds=int(WITHIN_S))
-    if version == 3:
-        connection = mqtt_connection_builder.mtls_from_path(**shared, clean_session=True)
-        await asyncio.wait_for(asyncio.wrap_future(connection.connect()), WITHIN_S)
-        try:
-            yield iotidentity.IotIdentityClientV2(connection, options)
-        finally:
-            await asyncio.wait_for(asyncio.wrap_future(connection.disconnect()), WITHIN_S)
-        return
-    connected: Future[Any] = Future()
-    stopped: Future[None] = Future()
-    client = mqtt5_client_builder.mtls_from_path(
-        **shared,
-        on_lifecycle_connection_success=lambda data: settle(connected, data),
-        on_lifecycle_stopped=lambda _: settle(stopped, None),
-    )
-    client.start()
-    try:
-        await asyncio.wait_for(asyncio.wrap_future(connected), WITHIN_S)
-        yield iotidentity.IotIdentityClientV2(client, options)
-    finally:
-        client.stop(mqtt5.DisconnectPacket())
-        await asyncio.wait_for(asyncio.wrap_future(stopped), WITHIN_S)
-
-
-def settle(future: Future[Any], value: Any) -> None:
-    if not future.done():
-        future.set_result(value)
-
-
-async def answered(future: Future[Any]) -> Any:
-    return await asyncio.wait_for(asyncio.wrap_future(future), WITHIN_S)
+    certificate, key = claim.certificate, claim.key
+    async with sdk_connection(regions, region, certificate, key, version, client_id) as connection:
+        yield iotidentity.IotIdentityClientV2(connection, options)
 
 
 def registering(created: Any, serial: str) -> iotidentity.RegisterThingRequest:
