@@ -21,6 +21,7 @@ from shadow_clients import Shadow, data, document, shadow
 from isthmus.aws.requests import BODY_BYTES_MAX
 from isthmus.core.session import PAYLOAD_MAX_BYTES
 from isthmus.core.shadow_request import REQUEST_MAX, ShadowRefused, read_update
+from isthmus.core.shadow_topics import IN_FLIGHT_MAX
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -284,12 +285,12 @@ async def test_an_update_that_was_spoiled_is_refused_for_what_it_says(
 # Much
 
 
-async def flood(device: Shadow, count: int, at_once: int = 10) -> list[int]:
-    """Update a shadow so often, some at once; the versions that are told of."""
+async def flood(device: Shadow, count: int) -> list[int]:
+    """Update a shadow so often, as many at once as may be; the versions that are told of."""
     versions: list[int] = []
     for number in range(count):
         device.ask("update", desired(str(number)))
-        while number - len(versions) >= at_once:
+        while number + 1 - len(versions) >= IN_FLIGHT_MAX:
             versions += await accepted(device)
     while len(versions) < count:
         versions += await accepted(device)
