@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Sequence
-from functools import partial
+from functools import cache, partial
 from io import BytesIO
 from typing import Any
 
@@ -160,7 +160,7 @@ class AwsRegion:
 
         It leaves the checking of its parameters to the region.
         """
-        client = botocore.session.Session().create_client(
+        client = _session().create_client(
             service,
             region_name=self.naming.region,
             endpoint_url=ENDPOINT,
@@ -180,6 +180,12 @@ class AwsRegion:
 
         client.meta.events.register("before-send", instead_of_sending)
         return client
+
+
+@cache
+def _session() -> botocore.session.Session:
+    """One for all: what it reads of AWS's models takes longer than most tests."""
+    return botocore.session.Session()
 
 
 def _text(value: Any) -> str:
