@@ -35,6 +35,7 @@ def run(
     return report
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("scenario", scenarios.names())
 def test_a_drill_passes(tmp_path: Path, scenario: str) -> None:
     report = run(tmp_path, scenario)
@@ -52,6 +53,7 @@ def test_a_drill_passes(tmp_path: Path, scenario: str) -> None:
     assert "[profile isthmus-us]" in (tmp_path / "aws" / "config").read_text()
 
 
+@pytest.mark.timeout(300)
 def test_a_drill_passes_where_all_sites_share_one_address(tmp_path: Path) -> None:
     report = run(tmp_path, "kill", one_address=True)
 
@@ -61,6 +63,7 @@ def test_a_drill_passes_where_all_sites_share_one_address(tmp_path: Path) -> Non
     assert report["routed_s"] is not None
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(
     ("bug", "named"),
     [
