@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 
 from isthmus.adapters.nats.entries import Entry
 from isthmus.adapters.nats.streams import log_subject
+from isthmus.core import item as items
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields, Flag
 from isthmus.core.log_view import LogView
@@ -26,6 +29,14 @@ def test_entries_are_applied_in_order_and_the_position_follows() -> None:
     view.take(1, "thing", "a.b", item("thing", "a.b").encode())
     assert view.get("thing", "a.b") == item("thing", "a.b")
     assert (view.position, view.revision("thing", "a.b")) == (1, 1)
+
+
+def test_views_of_one_process_may_share_what_they_read() -> None:
+    decode = cache(items.decode)
+    one, other = LogView(decode=decode), LogView(decode=decode)
+    for view in (one, other):
+        view.take(1, "thing", "a", item("thing", "a").encode())
+    assert one.get("thing", "a") is other.get("thing", "a")
 
 
 def retained(ms: int) -> Item:

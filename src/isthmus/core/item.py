@@ -145,6 +145,8 @@ class Conflict:
 
 def join(a: Item, b: Item) -> Item:
     """Merge two versions of one item."""
+    if a is b:
+        return a
     actors = a.vv.keys() | b.vv.keys()
     vv = {actor: max(a.vv.get(actor, 0), b.vv.get(actor, 0)) for actor in actors}
     return Item(a.kind, a.key, vv, a.fields.join(b.fields))
@@ -152,6 +154,8 @@ def join(a: Item, b: Item) -> Item:
 
 def conflicts(a: Item, b: Item) -> list[Conflict]:
     """What the join of two versions has to discard though its writer knew no better."""
+    if a is b:
+        return []
     if (a.lives or b.lives) and not join(a, b).lives:
         alive, tombstone = (a, b) if a.lives else (b, a)
         return [

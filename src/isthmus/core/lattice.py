@@ -125,7 +125,9 @@ class Live:
         # the greater bytes win everywhere alike. By bytes, as to Python 1, 1.0 and True are equal.
         entries = dict(self.entries)
         for dot, value in other.entries.items():
-            entries[dot] = max(entries.get(dot, value), value, key=canonical)
+            mine = entries.setdefault(dot, value)
+            if mine is not value:
+                entries[dot] = max(mine, value, key=canonical)
         return Live({dot: value for dot, value in entries.items() if dot not in dead}, dead)
 
     def add(self, dot: Dot, value: Any) -> Live:

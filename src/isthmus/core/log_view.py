@@ -21,12 +21,15 @@ class LogView:
         table: Table | None = None,
         listed: Mapping[str, Listed] | None = None,
         without: Collection[str] = (),
+        decode: Callable[[bytes], Item] | None = None,
     ) -> None:
         """Items of the kinds ``without`` are not taken: who has the view has no use for them."""
         self._without = without
         self.view = View(table, listed)
         self.catalogue = self.view.catalogue
         self._table = self.view.table
+        #: Where several views are of one process, they may share what they have read.
+        self._decode = decode or items.decode
         self._watchers: dict[str, Callable[[Item], None]] = {}
 
     @property
@@ -62,7 +65,7 @@ class LogView:
         self._table.position = sequence
         if kind in self._without or sequence <= self.revision(kind, key):
             return None
-        item = items.decode(payload)
+        item = self._decode(payload)
         if (item.kind, item.key) != (kind, key):
             raise InputError(f"it is {item.kind} {item.key[:80]!r}")
         if kind in CARRIED:

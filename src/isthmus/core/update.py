@@ -40,7 +40,7 @@ class Update:
         if self.is_written:
             return None
         wanted = self._change(self.item)
-        if wanted is None or (self.revision and wanted.encode() == self.item.encode()):
+        if wanted is None or (self.revision and _equal(wanted, self.item)):
             return None
         self._attempts += 1
         if self._attempts > ATTEMPTS_MAX:
@@ -66,6 +66,10 @@ class Update:
         if revision > self._log.revision(item.kind, item.key):
             self._log.apply(item, revision)
         self.item, self.revision = item, revision
+
+
+def _equal(a: Item, b: Item) -> bool:
+    return a is b or a.encode() == b.encode()
 
 
 class Merge(Update):

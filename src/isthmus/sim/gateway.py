@@ -53,7 +53,7 @@ class Gateway:
         self.timing = self.world.timing
         self.nats: store.Store = region.store
         self.process: Process = Process(region.machine, f"gateway-{number}")
-        self.log: LogView = LogView()
+        self.log: LogView = LogView(decode=region.system.decoded)
         regions = frozenset(self.system.regions_named)
         self.permissions = Permissions(ACCOUNT, regions, self.log.view)
         self._rechecks: Rechecks[Connection] = Rechecks()

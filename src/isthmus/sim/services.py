@@ -78,7 +78,7 @@ class Services:
         now_s = self.process.now_s()
         #: True time; the watch asks.
         self.started_s = self.world.now_s
-        self.log: LogView = LogView()
+        self.log: LogView = LogView(decode=region.system.decoded)
         self.peers = Peers()
         self.held = {name: self.held_on_disk(name) for name in region.system.regions_named}
         self.incarnation = ""
