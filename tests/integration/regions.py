@@ -333,15 +333,18 @@ async def two_regions(
     *,
     cuttable: bool = False,
     launcher: Sequence[str] = LAUNCHER,
+    aws_api: bool = True,
     **changes: Any,
 ) -> AsyncIterator[Regions]:
     """Two regions and a witness, healthy; ``changes`` are settings of both regions.
 
-    ``launcher`` starts their processes, where they are to be other ones than the product's.
+    ``launcher`` starts their processes, where they are to be other ones than the product's. Without
+    ``aws_api`` they have no process for AWS's clients, which takes a quarter of their start.
     """
     changes.setdefault("alone_after_s", STALL_S)
     ended: list[str] = []
-    system = LocalSystem(Settings(directory, launcher=launcher), random.Random(), ended.append)
+    settings = Settings(directory, launcher=launcher, aws_api=aws_api)
+    system = LocalSystem(settings, random.Random(), ended.append)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(system.stop)
         operator = await stack.enter_async_context(Operator(system))

@@ -185,7 +185,7 @@ class Peer:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
-    async with two_regions(tmp_path_factory.mktemp("regions")) as started:
+    async with two_regions(tmp_path_factory.mktemp("regions"), aws_api=False) as started:
         yield started
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
-    async with two_regions(tmp_path_factory.mktemp("regions")) as started:
+    async with two_regions(tmp_path_factory.mktemp("regions"), aws_api=False) as started:
         yield started
 
 
@@ -111,3 +111,8 @@ async def test_a_policy_that_no_longer_allows_to_receive_stops_deliveries(
             return await wire.ping() == []
 
         await until("nothing is delivered any more", deaf)
+
+
+async def test_regions_may_have_no_process_for_awss_clients(regions: Regions) -> None:
+    running = {name.removeprefix(f"{HOME}-") for name in regions.system.pids(HOME)}
+    assert running == {"nats", "services", "gateway", "lake", "site"}

@@ -29,7 +29,7 @@ DURABILITY = (
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     directory = tmp_path_factory.mktemp("regions")
     changes = {"promise_timeout_s": PROMISE_S, "durability": DURABILITY}
-    async with two_regions(directory, **changes) as started:
+    async with two_regions(directory, aws_api=False, **changes) as started:
         yield started
 
 
@@ -38,7 +38,7 @@ async def patient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
     """Regions that would go on alone only long after a test is over."""
     directory = tmp_path_factory.mktemp("patient")
     changes = {"alone_after_s": 30.0, "durability": DURABILITY}
-    async with two_regions(directory, cuttable=True, **changes) as started:
+    async with two_regions(directory, cuttable=True, aws_api=False, **changes) as started:
         yield started
 
 

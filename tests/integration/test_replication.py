@@ -23,7 +23,7 @@ IMPORTED = 300
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     directory = tmp_path_factory.mktemp("regions")
-    async with two_regions(directory, cuttable=True) as started:
+    async with two_regions(directory, cuttable=True, aws_api=False) as started:
         yield started
 
 

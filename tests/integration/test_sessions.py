@@ -26,7 +26,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
-    async with two_regions(tmp_path_factory.mktemp("regions")) as started:
+    async with two_regions(tmp_path_factory.mktemp("regions"), aws_api=False) as started:
         yield started
 
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
     directory = tmp_path_factory.mktemp("regions")
-    async with two_regions(directory, everywhere=("everywhere/#",)) as started:
+    async with two_regions(directory, aws_api=False, everywhere=("everywhere/#",)) as started:
         yield started
 
 

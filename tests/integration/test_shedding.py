@@ -38,7 +38,7 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
     # Nobody goes on alone while the cable is cut: what waits for the peer waits.
     settings = {"alone_after_s": 60.0, "promise_timeout_s": 60.0}
     directory: Path = tmp_path_factory.mktemp("regions")
-    async with two_regions(directory, cuttable=True, **settings) as started:
+    async with two_regions(directory, cuttable=True, aws_api=False, **settings) as started:
         yield started
 
 

@@ -19,7 +19,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Regions]:
-    async with two_regions(tmp_path_factory.mktemp("regions"), lease_s=2.0) as started:
+    async with two_regions(
+        tmp_path_factory.mktemp("regions"), aws_api=False, lease_s=2.0
+    ) as started:
         yield started
 
 

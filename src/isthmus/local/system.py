@@ -60,6 +60,8 @@ class Settings:
     first_addresses: bool = False
     #: Behave as where only 127.0.0.1 can be bound.
     one_address: bool = False
+    #: Whether the regions have the AWS-compatible API.
+    aws_api: bool = True
 
     def validate(self) -> None:
         if len(set(self.regions)) != len(self.regions) or not self.regions:
@@ -218,7 +220,7 @@ class LocalSystem:
             secrets_key=str(self.secrets_key),
             api=self._listen(region, "api"),
             api_tls=_files(api, self.pki.internal_ca_file),
-            aws_api=self._aws_api(region),
+            aws_api=self._aws_api(region) if self.settings.aws_api else None,
         )
 
     def _aws_api(self, region: str) -> AwsApi:
@@ -276,10 +278,10 @@ class LocalSystem:
         """Start a region without its site; nothing to do for the witness."""
         children = self._children.setdefault(site, {})
         if site != WITNESS:
-            children |= self._make_region(site)
-            await children["nats"].start()
-            roles = ("services", "gateway", "lake", "api")
-            await asyncio.gather(*(children[role].start() for role in roles))
+            region = self._make_region(site)
+            children |= region
+            await region.pop("nats").start()
+            await asyncio.gather(*(child.start() for child in region.values()))
 
     async def start_site(self, site: str) -> None:
         """Start observer, director and nameserver of a site."""
@@ -294,13 +296,9 @@ class LocalSystem:
         address = self.address(region)
         probe = (address.host, address.ports["nats"])
         log = self.settings.state_dir / "logs" / f"{region}-nats.log"
-        return {
-            "nats": Child(f"{region}-nats", command, log, probe=probe, on_end=self._ended),
-            "services": self._service(region, "services", directory),
-            "gateway": self._service(region, "gateway", directory),
-            "lake": self._service(region, "lake", directory),
-            "api": self._service(region, "api", directory),
-        }
+        nats = Child(f"{region}-nats", command, log, probe=probe, on_end=self._ended)
+        roles = ("services", "gateway", "lake", *(("api",) if self.settings.aws_api else ()))
+        return {"nats": nats, **{role: self._service(region, role, directory) for role in roles}}
 
     def _service(self, site: str, role: str, directory: Path, suffix: str = "") -> Child:
         file = directory / ("site.toml" if role == "site" else "region.toml")
