@@ -6,8 +6,12 @@ import asyncio
 import random
 from pathlib import Path
 
+import msgspec
 import pytest
+from regions import STALL_S
 
+from isthmus import config as configs
+from isthmus.config import RegionConfig
 from isthmus.drill.intruder import Intruder, Outcome
 from isthmus.local.bring_up import bring_up, device, healthy, register_all
 from isthmus.local.operator import Operator
@@ -46,8 +50,13 @@ async def revoke_and_lose_the_region(system: LocalSystem, operator: Operator, na
 async def test_a_revocation_survives_the_region_that_answered_it(
     tmp_path: Path, times: int
 ) -> None:
-    system = LocalSystem(Settings(tmp_path), random.Random())
+    system = LocalSystem(Settings(tmp_path, aws_api=False), random.Random())
     try:
+        for region in (HOME, OTHER):
+            file = system.region_dir(region) / "region.toml"
+            config = configs.load(file, RegionConfig)
+            # Alone it would answer that nobody has confirmed.
+            configs.dump(file, msgspec.structs.replace(config, alone_after_s=STALL_S))
         async with Operator(system) as operator:
             await bring_up(system, operator)
             for number in range(times):
