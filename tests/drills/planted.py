@@ -16,7 +16,7 @@ from isthmus.core.admission import Admission, Gate
 from isthmus.core.confirm import Window
 from isthmus.core.item import Item
 from isthmus.core.lattice import Fields
-from isthmus.region.items import ItemStore
+from isthmus.region.items import ItemStore, Merged
 from isthmus.region.peer import PeerLink
 
 
@@ -25,9 +25,9 @@ def forget_certificates() -> None:
     merge = ItemStore.merge
     seen: dict[str, int] = {}
 
-    async def forgetful(self: ItemStore, theirs: Item) -> bool:
+    async def forgetful(self: ItemStore, theirs: Item) -> Merged:
         if theirs.kind == "certificate" and seen.setdefault(theirs.key, len(seen)) % 3 == 2:
-            return False
+            return Merged(theirs, theirs)
         return await merge(self, theirs)
 
     ItemStore.merge = forgetful  # type: ignore[method-assign]

@@ -59,6 +59,7 @@ def tour(thing_type: str) -> tuple[Step, ...]:
         *_commands(thing_type),
         *_searches(),
         *_connections(),
+        *_shadows(),
         *_provisioning_templates(),
         *_tags(),
         *_end(thing_type),
@@ -397,6 +398,22 @@ def _connections() -> tuple[Step, ...]:
         Step("ListSubscriptions", client | {"maxResults": 5}),
         Step("DeleteConnection", client | {"cleanSession": True, "preventWillMessage": True}),
         Step("DeleteConnection", {"clientId": "tour-nobody"}, "ResourceNotFoundException"),
+    )
+
+
+def _shadows() -> tuple[Step, ...]:
+    classic, named = {"thingName": "tour"}, {"thingName": "tour", "shadowName": "climate"}
+    payload = {"payload": json.dumps({"state": {"desired": {"colour": "blue"}}})}
+    stale = {"payload": json.dumps({"state": {}, "version": 9})}
+    return (
+        Step("GetThingShadow", classic, "ResourceNotFoundException"),
+        Step("UpdateThingShadow", classic | payload),
+        Step("UpdateThingShadow", classic | {"payload": "{}"}, INVALID),
+        Step("UpdateThingShadow", named | payload),
+        Step("UpdateThingShadow", named | stale, "ConflictException"),
+        Step("GetThingShadow", named),
+        Step("ListNamedShadowsForThing", {"thingName": "tour", "pageSize": 5}),
+        *(Step("DeleteThingShadow", each) for each in (classic, named)),
     )
 
 

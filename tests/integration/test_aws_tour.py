@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -81,10 +82,18 @@ def by_the_cli(profile: str) -> Call:
 
     def call(operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         command = [service_of(operation), xform_name(operation, "-")]
+        shape = models.service(command[0]).operations[operation].output_shape
+        if shape and "payload" in shape.serialization:
+            # Of what is no JSON to it, the client asks into which file, and takes options only.
+            for name, value in parameters.items():
+                command += [f"--{xform_name(name, '-')}", value]
+            command.append(os.devnull)
+        else:
+            command += ["--cli-input-json", json.dumps(parameters)]
         command += ["--profile", profile, "--output", "json"]
         said, told = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(told):
-            code = driver.main([*command, "--cli-input-json", json.dumps(parameters)])
+            code = driver.main(command)
         if code:
             error = told.getvalue()
             assert "An error occurred (" in error, error

@@ -90,7 +90,7 @@ def test_a_packet_id_that_is_used_again_is_answered_again():
         (packets.Publish("t", b"x" * (PAYLOAD_MAX_BYTES + 1)), "above"),
         (packets.Publish("a/" * 8 + "b", b""), "too deep"),
         (packets.Publish("x" * 257, b""), "too long"),
-        (packets.Publish("$aws/things/car-1/shadow/update", b""), "reserved"),
+        (packets.Publish("$aws/things/car-1/jobs/get", b""), "reserved"),
         (packets.Publish("secret", b"", 1, packet_id=1), "denied"),
     ],
 )

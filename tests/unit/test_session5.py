@@ -79,7 +79,7 @@ def with_properties(**fields) -> Publish:
         (Publish("t", b"x" * (PAYLOAD_MAX_BYTES + 1)), ReasonCode.PACKET_TOO_LARGE),
         (Publish("a/" * 8 + "b", b""), ReasonCode.TOPIC_NAME_INVALID),
         (Publish("x" * 257, b""), ReasonCode.TOPIC_NAME_INVALID),
-        (Publish("$aws/things/car-1/shadow/update", b""), ReasonCode.TOPIC_NAME_INVALID),
+        (Publish("$aws/things/car-1/jobs/get", b""), ReasonCode.TOPIC_NAME_INVALID),
         (Publish("secret", b"", 1, packet_id=1), ReasonCode.NOT_AUTHORIZED),
         (with_properties(subscription_ids=(1,)), ReasonCode.PROTOCOL_ERROR),
         (
