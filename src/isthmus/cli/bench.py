@@ -10,6 +10,13 @@ import typer
 from isthmus import process
 from isthmus.cli.options import NatsServer
 
+Only = Annotated[
+    list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
+]
+Rounds = Annotated[int, typer.Option(help="How often each is measured.")]
+Seconds = Annotated[float, typer.Option(help="How long each time.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
+
 bench_app = typer.Typer(
     help="How fast it is, beside a peer that is measured in the same run.", no_args_is_help=True
 )
@@ -22,17 +29,15 @@ def _bench() -> None:
 
 @bench_app.command("gateway")
 def gateway(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
-    ] = None,
+    only: Only = None,
     long: Annotated[
         bool, typer.Option("--long", help="Measure what takes many minutes, too.")
     ] = False,
-    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
-    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    rounds: Rounds = 3,
+    seconds: Seconds = 5.0,
     idle_minutes: Annotated[float, typer.Option(help="How long idle_10k is measured.")] = 10.0,
     nats: NatsServer = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the gateway: publishes that are kept, handshakes, delays.
 
@@ -88,10 +93,8 @@ def gateway(
 
 @bench_app.command("api")
 def api(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
+    only: Only = None,
+    rounds: Rounds = 3,
     seconds: Annotated[float, typer.Option(help="How long each time.")] = 10.0,
     things: Annotated[
         int, typer.Option(help="How many things page_ms lists, and fleet begins with.")
@@ -100,7 +103,7 @@ def api(
         Path | None, typer.Option(help="moto_server, where it is not on the PATH.")
     ] = None,
     nats: NatsServer = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure the AWS-compatible API: requests for each second of CPU, and pages of a long list.
 
@@ -140,13 +143,11 @@ def api(
 
 @bench_app.command("authorize")
 def authorize(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
-    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    only: Only = None,
+    rounds: Rounds = 3,
+    seconds: Seconds = 5.0,
     nats: NatsServer = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure what policies cost a gateway: with those that fleets have, and with none to speak of.
 
@@ -171,13 +172,11 @@ def authorize(
 
 @bench_app.command("shadow")
 def shadow(
-    only: Annotated[
-        list[str] | None, typer.Option("--only", help="Measure this metric; may be repeated.")
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="How often each is measured.")] = 3,
-    seconds: Annotated[float, typer.Option(help="How long each time.")] = 5.0,
+    only: Only = None,
+    rounds: Rounds = 3,
+    seconds: Seconds = 5.0,
     nats: NatsServer = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Measure shadows: updates of many by MQTT, from the request to `accepted`.
 
@@ -196,9 +195,7 @@ def shadow(
     from isthmus.bench.command import Request, run_shadow
     from isthmus.bench.stand import Tools
 
-    request = Request(
-        only=tuple(only or ()), rounds=rounds, seconds=seconds, tools=Tools(nats_binary=nats)
-    )
+    request = Request(only=tuple(only or ()), rounds=rounds, seconds=seconds, tools=Tools(nats))
     raise typer.Exit(run_shadow(request, as_json=as_json))
 
 
