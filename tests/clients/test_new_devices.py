@@ -9,14 +9,13 @@ import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
 from client_programs import CLIENTS, Place, Program, running
-from new_devices import ALLOWED, Factory, jitp_template
+from new_devices import PROVISIONING, Factory, a_factory
 from regions import HOME, OTHER, Regions, two_regions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 #: To repeat the first attempt; its other attempts it makes by itself.
 LEAVES_IT_TO_THE_APPLICATION = ("AWS SDK", "3.1.1")
-ROLE = "arn:aws:iam::123456789012:role/r"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -28,11 +27,8 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def factory(regions: Regions, tmp_path_factory: pytest.TempPathFactory) -> Factory:
     call = Caller(regions, await a_key(regions))
-    await call("create_policy", policyName="all", policyDocument=ALLOWED)
-    factory = Factory(regions, tmp_path_factory.mktemp("factory"))
-    config = {"templateBody": jitp_template("all"), "roleArn": ROLE}
-    await factory.register_ca(call, registrationConfig=config)
-    return factory
+    directory = tmp_path_factory.mktemp("factory")
+    return await a_factory(regions, call, directory, registrationConfig=PROVISIONING)
 
 
 @pytest.mark.parametrize(

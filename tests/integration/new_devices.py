@@ -79,6 +79,21 @@ def jitp_template(policy: str) -> str:
     )
 
 
+#: Of a CA whose devices become things, and may do everything, as they come.
+PROVISIONING = {
+    "templateBody": jitp_template("all"),
+    "roleArn": "arn:aws:iam::123456789012:role/r",
+}
+
+
+async def a_factory(regions: Regions, call: Caller, directory: Path, **ca: Any) -> Factory:
+    """One whose CA is registered, beside a policy ``all`` for its devices."""
+    await call("create_policy", policyName="all", policyDocument=ALLOWED)
+    factory = Factory(regions, directory)
+    await factory.register_ca(call, **ca)
+    return factory
+
+
 async def attempt(regions: Regions, device: Identity, client: str, region: str = HOME) -> int:
     """Connect and leave; the code of the CONNACK, or that there was none."""
     async with regions.wire(region, device) as wire:

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
 from mqtt_wire import CLOSED
-from new_devices import ALLOWED, Factory, attempt, until_admitted
+from new_devices import Factory, a_factory, attempt, until_admitted
 from regions import HOME, OTHER, Regions, two_regions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -34,10 +34,7 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def factory(regions: Regions, tmp_path_factory: pytest.TempPathFactory) -> Factory:
     call = Caller(regions, await a_key(regions))
-    await call("create_policy", policyName="all", policyDocument=ALLOWED)
-    factory = Factory(regions, tmp_path_factory.mktemp("factory"))
-    await factory.register_ca(call)
-    return factory
+    return await a_factory(regions, call, tmp_path_factory.mktemp("factory"))
 
 
 async def isthmus(regions: Regions, *words: str) -> Said:

@@ -18,7 +18,7 @@ from aws_clients import Caller, a_key
 from https_devices import HttpsDevice
 from listener_clients import dialled
 from mqtt_wire import Wire5
-from new_devices import ALLOWED, Factory, activate
+from new_devices import Factory, a_factory, activate
 from regions import HOME, OTHER, Regions, two_regions, until
 from second_gateway import free_place, second_gateway
 
@@ -213,9 +213,7 @@ async def test_a_newcomer_is_registered_and_may_publish_once_it_is_activated(
     regions: Regions, tmp_path: Path
 ) -> None:
     call = Caller(regions, await a_key(regions))
-    await call("create_policy", policyName="all", policyDocument=ALLOWED)
-    factory = Factory(regions, tmp_path / "factory")
-    await factory.register_ca(call)
+    factory = await a_factory(regions, call, tmp_path / "factory")
     new = factory.device("new-by-https")
     async with HttpsDevice(regions, new) as device:
         for _ in range(2):

@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
 from mqtt_wire import CLOSED, Wire
-from new_devices import ALLOWED, Factory, attempt, jitp_template, until_admitted
+from new_devices import PROVISIONING, Factory, a_factory, attempt, until_admitted
 from regions import HOME, OTHER, Regions, two_regions, until
 
 from isthmus.clock import monotonic_s
@@ -24,7 +24,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)
 _log = logging.getLogger(__name__)
 
 EVENTS = "$aws/events/certificates/registered/#"
-ROLE = "arn:aws:iam::123456789012:role/r"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,19 +35,15 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def call(regions: Regions) -> Caller:
-    call = Caller(regions, await a_key(regions))
-    await call("create_policy", policyName="all", policyDocument=ALLOWED)
-    return call
+    return Caller(regions, await a_key(regions))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def factory(
     regions: Regions, call: Caller, tmp_path_factory: pytest.TempPathFactory
 ) -> Factory:
-    factory = Factory(regions, tmp_path_factory.mktemp("factory"))
-    config = {"templateBody": jitp_template("all"), "roleArn": ROLE}
-    await factory.register_ca(call, registrationConfig=config)
-    return factory
+    directory = tmp_path_factory.mktemp("factory")
+    return await a_factory(regions, call, directory, registrationConfig=PROVISIONING)
 
 
 async def certificates_of(call: Caller, ca: str) -> list[str]:
@@ -78,7 +73,6 @@ async def test_all_who_come_at_once_are_registered_once_and_nobody_is_dropped(
     regions: Regions, call: Caller, factory: Factory, count: int
 ) -> None:
     factory = factory.with_another_ca()
-    config = {"templateBody": jitp_template("all"), "roleArn": ROLE}
     names = [f"storm-{count}-{n}" for n in range(count)]
     devices = [factory.device(name) for name in names]
     pairs = list(zip(devices, names, strict=True))
@@ -91,7 +85,7 @@ async def test_all_who_come_at_once_are_registered_once_and_nobody_is_dropped(
         ]
         await wires[0].subscribe(EVENTS, qos=1)
         hearing = asyncio.create_task(hear(wires[0], heard))
-        ca = await factory.register_ca(call, registrationConfig=config)
+        ca = await factory.register_ca(call, registrationConfig=PROVISIONING)
         took = []
         for region in (HOME, OTHER):
             began_s = monotonic_s()

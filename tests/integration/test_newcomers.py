@@ -10,7 +10,7 @@ import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
 from mqtt_wire import CLOSED, Wire
-from new_devices import ALLOWED, Factory, activate, attempt, jitp_template, until_admitted
+from new_devices import Factory, a_factory, activate, attempt, jitp_template, until_admitted
 from regions import HOME, OTHER, Regions, two_regions
 
 from isthmus.core import registry
@@ -30,18 +30,14 @@ async def regions(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Reg
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def call(regions: Regions) -> Caller:
-    call = Caller(regions, await a_key(regions))
-    await call("create_policy", policyName="all", policyDocument=ALLOWED)
-    return call
+    return Caller(regions, await a_key(regions))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def factory(
     regions: Regions, call: Caller, tmp_path_factory: pytest.TempPathFactory
 ) -> Factory:
-    factory = Factory(regions, tmp_path_factory.mktemp("factory"))
-    await factory.register_ca(call)
-    return factory
+    return await a_factory(regions, call, tmp_path_factory.mktemp("factory"))
 
 
 @asynccontextmanager
