@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,9 @@ from isthmus.core import access_keys
 from isthmus.core.access_keys import ACCESS_KEY, AccessKeyStatus, Role
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
-from isthmus.core.view import View
 from isthmus.errors import InputError
 from isthmus.region import bodies
-
-#: Makes one change of one item; returns it, and its revision.
-Update = Callable[[str, str, Callable[[Item, Writer], Item]], Awaitable[tuple[Item, int]]]
-#: Waits until a revision's promise is kept; returns what the answer says of that.
-Kept = Callable[[int], Awaitable[dict[str, Any]]]
+from isthmus.region.writes import Writes
 
 #: As long as AWS's are: 20 characters, and 40.
 ID_BYTES = 10
@@ -41,19 +36,9 @@ class NewAccessKey(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class AccessKeys:
     """What the API does with access keys."""
 
-    def __init__(
-        self,
-        config: RegionConfig,
-        view: View,
-        be_current: Callable[[], Awaitable[object]],
-        update: Update,
-        kept: Kept,
-    ) -> None:
+    def __init__(self, config: RegionConfig, writes: Writes) -> None:
         self._sealing = Sealing.load(Path(config.secrets_key)) if config.secrets_key else None
-        self._view = view
-        self._be_current = be_current
-        self._update = update
-        self._kept = kept
+        self._writes = writes
 
     async def create(self, request: web.Request) -> dict[str, Any]:
         """The only answer that a secret is in."""
@@ -62,21 +47,21 @@ class AccessKeys:
         if self._sealing is None:
             hint = "set secrets_key, the same in every region"
             raise InputError("this region has no key to seal secrets with", hint=hint)
-        await self._be_current()
+        await self._writes.be_current()
         key_id = f"AKIA{base64.b32encode(secrets.token_bytes(ID_BYTES)).decode()}"
         secret = base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         sealed = self._sealing.seal(secret, access_keys.sealed_for(key_id, role))
         create = partial(_created, role=role, sealed=sealed)
-        item, revision = await self._update(ACCESS_KEY, key_id, create)
-        return {**_shown(item), "secret": secret, **await self._kept(revision)}
+        item, revision = await self._writes.make(ACCESS_KEY, key_id, create)
+        return {**_shown(item), "secret": secret, **await self._writes.kept(revision)}
 
     async def list(self, request: web.Request) -> dict[str, Any]:
         """All that were not deleted, without secrets."""
-        there = [item for item in self._view.of_kind(ACCESS_KEY) if access_keys.status(item)]
+        there = [item for item in self._writes.view.of_kind(ACCESS_KEY) if access_keys.status(item)]
         return {"access_keys": [_shown(item) for item in there]}
 
     async def activate(self, request: web.Request) -> dict[str, Any]:
-        await self._be_current()
+        await self._writes.be_current()
         return await self._changed(request, access_keys.activate, AccessKeyStatus.ACTIVE)
 
     # What takes rights away is right whatever was missed, so it waits for nobody.
@@ -94,7 +79,7 @@ class AccessKeys:
         wanted: AccessKeyStatus | None,
     ) -> dict[str, Any]:
         key_id = request.match_info["id"]
-        item = self._view.get(ACCESS_KEY, key_id)
+        item = self._writes.view.get(ACCESS_KEY, key_id)
         if item is None or (wanted and access_keys.status(item) is None):
             raise InputError(f"there is no access key {key_id[:80]!r}")
 
@@ -102,8 +87,8 @@ class AccessKeys:
             # Where it is as it should be, writing again is free.
             return item if access_keys.status(item) is wanted else change(item, writer)
 
-        item, revision = await self._update(ACCESS_KEY, key_id, changed)
-        return {**_shown(item), **await self._kept(revision)}
+        item, revision = await self._writes.make(ACCESS_KEY, key_id, changed)
+        return {**_shown(item), **await self._writes.kept(revision)}
 
 
 def _created(item: Item, writer: Writer, role: Role, sealed: str) -> Item:

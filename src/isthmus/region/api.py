@@ -33,7 +33,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from isthmus.adapters.pki import certificate_id, load_certificate
 from isthmus.adapters.tls import identity_of, server_context
-from isthmus.clock import monotonic_s, now_ms
+from isthmus.clock import monotonic_s
 from isthmus.core import policies, policy_document, registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
@@ -44,6 +44,7 @@ from isthmus.region import bodies
 from isthmus.region.access_keys import AccessKeys
 from isthmus.region.expected_devices import ExpectedDevices
 from isthmus.region.suspensions import Suspensions
+from isthmus.region.writes import Writes
 
 if TYPE_CHECKING:
     from isthmus.region.services import Services
@@ -53,7 +54,6 @@ _log = logging.getLogger(__name__)
 BODY_MAX_BYTES = 8 * 1024**2
 #: AWS IoT allows 47 kilobytes of attributes; an item must hold them with room to spare.
 ATTRIBUTES_MAX_CHARACTERS = 47 * 1024
-WRITES_AT_ONCE = 64
 SHUTDOWN_S = 1.0
 _CERTIFICATE_ID = re.compile("[0-9a-f]{64}")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -93,12 +93,13 @@ class Api:
     def __init__(self, services: Services, clock: StampClock) -> None:
         self._services = services
         self._clock = clock
+        self._writes = Writes(services, clock)
 
     async def serve(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled."""
         app = web.Application(client_max_size=BODY_MAX_BYTES, middlewares=[_operators_only])
-        keys, suspended = self._access_keys(), self._suspensions()
-        expected = self._expected_devices()
+        keys = AccessKeys(self._services.config, self._writes)
+        suspended, expected = Suspensions(self._writes), ExpectedDevices(self._writes)
         app.add_routes(
             [
                 web.post("/v1/access-keys", _answer(keys.create)),
@@ -130,21 +131,6 @@ class Api:
         finally:
             await runner.cleanup()
 
-    def _access_keys(self) -> AccessKeys:
-        services = self._services
-        view, be_current = services.store.view, services.be_current
-        return AccessKeys(services.config, view, be_current, self._update, self._kept)
-
-    def _suspensions(self) -> Suspensions:
-        services = self._services
-        return Suspensions(
-            services.store.view, services.be_current, self._update, self._kept_by_all
-        )
-
-    def _expected_devices(self) -> ExpectedDevices:
-        services = self._services
-        return ExpectedDevices(services.store.view, services.be_current, self._update, self._kept)
-
     # Writes
 
     async def _register(self, request: web.Request) -> web.Response:
@@ -152,15 +138,11 @@ class Api:
         await self._services.be_current()
         identities = _check(body, self._services.store.view)
         made, written = await self._write_policies(body)
-        limit = asyncio.Semaphore(WRITES_AT_ONCE)
-
-        async def register(device: NewDevice, identity: str) -> int:
-            async with limit:
-                return await self._write_device(device, identity, made)
-
         pairs = zip(body.devices, identities, strict=True)
-        revisions = await asyncio.gather(*(register(*pair) for pair in pairs))
-        answer = await self._kept(max([*written, *revisions], default=0))
+        revisions = await self._writes.at_once(
+            partial(self._write_device, *pair, made) for pair in pairs
+        )
+        answer = await self._writes.kept(max([*written, *revisions], default=0))
         return _json({"things": len(body.devices), **answer})
 
     async def _write_policies(self, body: Registration) -> tuple[dict[str, Item], list[int]]:
@@ -169,23 +151,23 @@ class Api:
         for new in body.policies:
             key = policies.version_key(new.name, 1, new.document)
             put_version = partial(policies.put_version, document=new.document)
-            _, first = await self._update(registry.POLICY_VERSION, key, put_version)
+            _, first = await self._writes.make(registry.POLICY_VERSION, key, put_version)
             put_policy = partial(_default, key=key)
-            made[new.name], second = await self._update(registry.POLICY, new.name, put_policy)
+            made[new.name], second = await self._writes.make(registry.POLICY, new.name, put_policy)
             revisions += [first, second]
         return made, revisions
 
     async def _write_device(self, device: NewDevice, identity: str, made: dict[str, Item]) -> int:
         put_thing = partial(_thing, attributes=device.attributes)
         register = partial(_certificate, pem=_only_certificate(device.certificate_pem))
-        thing, first = await self._update(registry.THING, device.thing, put_thing)
-        certificate, second = await self._update(registry.CERTIFICATE, identity, register)
+        thing, first = await self._writes.make(registry.THING, device.thing, put_thing)
+        certificate, second = await self._writes.make(registry.CERTIFICATE, identity, register)
         revisions = [first, second]
         attached = [made.get(name) or self._policy(name) for name in device.policies]
         for target in (thing, *attached):
             key = registry.attachment_key(f"{target.kind}:{target.key}", identity)
             attach = partial(_attached, target=target, certificate=certificate)
-            _, written = await self._update(registry.ATTACHMENT, key, attach)
+            _, written = await self._writes.make(registry.ATTACHMENT, key, attach)
             revisions.append(written)
         return max(revisions)
 
@@ -199,49 +181,10 @@ class Api:
         identity = request.match_info["id"]
         if not _CERTIFICATE_ID.fullmatch(identity):
             raise InputError(f"id is {identity[:80]!r}: not 64 lowercase hex digits")
-        item, revision = await self._update(registry.CERTIFICATE, identity, _revoked)
+        item, revision = await self._writes.make(registry.CERTIFICATE, identity, _revoked)
         status = registry.certificate_status(item)
         # Not only of a region that is current: what takes rights away is right whatever was missed.
-        return _json({"id": identity, "status": status, **await self._kept(revision)})
-
-    async def _update(
-        self, kind: str, key: str, change: Callable[[Item, Writer], Item]
-    ) -> tuple[Item, int]:
-        writer = Writer(self._clock, now_ms())
-        return await self._services.store.update(kind, key, lambda item: change(item, writer))
-
-    async def _kept(self, revision: int) -> dict[str, Any]:
-        services = self._services
-        try:
-            kept = await services.promises.kept(
-                self._clock.incarnation,
-                revision,
-                len(services.links),
-                services.config.promise_timeout_s,
-            )
-        except TimeoutError:
-            raise Unavailable(
-                "stored in this region, but no second region confirmed in time",
-                hint="send the request again: it changes nothing that is already as you want it",
-            ) from None
-        return {"replicated": kept.replicated, "confirmed_by": kept.confirmed_by}
-
-    async def _kept_by_all(self, revision: int, is_waiting: bool) -> dict[str, Any]:
-        """As ``_kept``, and where that is waited for by every peer that confirms in time."""
-        answer, services = await self._kept(revision), self._services
-        peers = len(services.links)
-        with contextlib.suppress(TimeoutError):
-            if is_waiting:
-                kept = await services.promises.kept(
-                    self._clock.incarnation,
-                    revision,
-                    peers,
-                    services.config.promise_timeout_s,
-                    peers,
-                )
-                answer["confirmed_by"] = kept.confirmed_by
-        missing = sorted(set(services.links) - set(answer["confirmed_by"]))
-        return {**answer, "not_confirmed_by": missing}
+        return _json({"id": identity, "status": status, **await self._writes.kept(revision)})
 
     # Reads
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -17,13 +16,10 @@ from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.view import View
 from isthmus.region import bodies
-from isthmus.region.access_keys import Kept, Update
-
-T = TypeVar("T")
+from isthmus.region.writes import Writes
 
 #: Devices of one request, and of one page of the list.
 DEVICES_MAX = 1000
-WRITES_AT_ONCE = 64
 #: AWS's, for a name or for none.
 _Thing = Annotated[str, msgspec.Meta(pattern=r"^[a-zA-Z0-9:_-]{0,128}\Z")]
 _Policy = Annotated[str, msgspec.Meta(pattern=r"^[\w+=,.@-]{0,128}\Z")]
@@ -59,13 +55,8 @@ class _Forget(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class ExpectedDevices:
     """What the API does with the list."""
 
-    def __init__(
-        self, view: View, be_current: Callable[[], Awaitable[object]], update: Update, kept: Kept
-    ) -> None:
-        self._view = view
-        self._be_current = be_current
-        self._update = update
-        self._kept = kept
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
 
     async def expect(self, request: web.Request) -> dict[str, Any]:
         """Put devices on the list; all of them are checked before one is written."""
@@ -73,7 +64,7 @@ class ExpectedDevices:
         changes = {
             each.key: partial(_expect, expected=Expected(each.thing, each.policy)) for each in asked
         }
-        await self._be_current()
+        await self._writes.be_current()
         return await self._changed(changes)
 
     async def forget(self, request: web.Request) -> dict[str, Any]:
@@ -84,21 +75,20 @@ class ExpectedDevices:
     async def _changed(
         self, changes: Mapping[str, Callable[[Item, Writer], Item]]
     ) -> dict[str, Any]:
-        limit = asyncio.Semaphore(WRITES_AT_ONCE)
-
-        async def changed(key: str, change: Callable[[Item, Writer], Item]) -> int:
-            async with limit:
-                return (await self._update(EXPECTED_DEVICE, key, change))[1]
-
-        revisions = await asyncio.gather(*(changed(*each) for each in changes.items()))
-        return {"devices": len(changes), **await self._kept(max(revisions, default=0))}
+        made = await self._writes.at_once(
+            partial(self._writes.make, EXPECTED_DEVICE, *each) for each in changes.items()
+        )
+        newest = max((revision for _, revision in made), default=0)
+        return {"devices": len(changes), **await self._writes.kept(newest)}
 
     async def list(self, request: web.Request) -> dict[str, Any]:
         """Those on the list, a page at a time: the next one begins behind ``next``."""
         behind = request.query.get("after")
-        keys = list(islice(self._view.catalogue.after(EXPECTED_DEVICE, name=behind), DEVICES_MAX))
+        keys = list(
+            islice(self._writes.view.catalogue.after(EXPECTED_DEVICE, name=behind), DEVICES_MAX)
+        )
         return {
-            "devices": [_shown(self._view, key) for key in keys],
+            "devices": [_shown(self._writes.view, key) for key in keys],
             "next": keys[-1] if len(keys) == DEVICES_MAX else None,
         }
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import msgspec
 from aiohttp import web
@@ -15,18 +15,11 @@ from isthmus.core.item import Item
 from isthmus.core.registry import THING, Writer
 from isthmus.core.suspensions import REASON_CHARACTERS_MAX, SUSPENSION, Suspension
 from isthmus.core.thing_groups import THING_GROUP
-from isthmus.core.view import View
 from isthmus.region import bodies
-from isthmus.region.access_keys import Update
-
-T = TypeVar("T")
-
-#: Waits until a revision's promise is kept, and as asked until every peer has it.
-Kept = Callable[[int, bool], Awaitable[dict[str, Any]]]
+from isthmus.region.writes import Writes
 
 #: Things, and groups, of one request: each is one write of its own, of whatever size a group is.
 NAMES_MAX = 1000
-WRITES_AT_ONCE = 64
 #: Entries of one page of the list.
 PAGE = 1000
 
@@ -56,13 +49,8 @@ class _Suspend(_Named, frozen=True):
 class Suspensions:
     """What the API does with suspensions."""
 
-    def __init__(
-        self, view: View, be_current: Callable[[], Awaitable[object]], update: Update, kept: Kept
-    ) -> None:
-        self._view = view
-        self._be_current = be_current
-        self._update = update
-        self._kept = kept
+    def __init__(self, writes: Writes) -> None:
+        self._writes = writes
 
     async def suspend(self, request: web.Request) -> dict[str, Any]:
         """Whatever was missed: what takes rights away waits for nobody.
@@ -79,7 +67,7 @@ class Suspensions:
     async def resume(self, request: web.Request) -> dict[str, Any]:
         """End what is known here, of a region that knows what others have suspended meanwhile."""
         asked = bodies.read(await request.read(), _Named)
-        await self._be_current()
+        await self._writes.be_current()
 
         def resume(target: Item, item: Item, writer: Writer) -> Item:
             return suspensions.resume(item, writer)
@@ -89,31 +77,33 @@ class Suspensions:
     async def _changed(
         self, asked: _Named, change: Callable[[Item, Item, Writer], Item]
     ) -> dict[str, Any]:
-        limit = asyncio.Semaphore(WRITES_AT_ONCE)
-
         async def changed(kind: str, name: str) -> tuple[dict[str, Any], int]:
             def with_target(item: Item, writer: Writer) -> Item:
                 return change(self._target(kind, name), item, writer)
 
             key = suspensions.key(kind, name)
-            async with limit:
-                item, revision = await self._update(SUSPENSION, key, with_target)
+            item, revision = await self._writes.make(SUSPENSION, key, with_target)
             is_suspended = suspensions.suspension(item) is not None
             is_known = bool(self._target(kind, name).lives)
             return {_NAMED[kind]: name, "suspended": is_suspended, "known": is_known}, revision
 
-        done = await asyncio.gather(*(changed(*each) for each in asked.targets()))
+        done = await self._writes.at_once(partial(changed, *each) for each in asked.targets())
         newest = max((revision for _, revision in done), default=0)
-        return {"of": [shown for shown, _ in done], **await self._kept(newest, asked.wait_for_all)}
+        return {
+            "of": [shown for shown, _ in done],
+            **await self._writes.kept_by_all(newest, asked.wait_for_all),
+        }
 
     def _target(self, kind: str, name: str) -> Item:
-        return self._view.get(kind, name) or Item(kind, name)
+        return self._writes.view.get(kind, name) or Item(kind, name)
 
     async def list(self, request: web.Request) -> dict[str, Any]:
         """Those that hold, a page at a time: the next one begins behind ``next``."""
         behind = request.query.get("after")
-        keys = list(islice(self._view.catalogue.after(suspensions.LISTED, name=behind), PAGE))
-        items = (self._view.get(SUSPENSION, key) for key in keys)
+        keys = list(
+            islice(self._writes.view.catalogue.after(suspensions.LISTED, name=behind), PAGE)
+        )
+        items = (self._writes.view.get(SUSPENSION, key) for key in keys)
         held = (suspensions.suspension(item) for item in items if item)
         return {
             "suspensions": [_shown(each) for each in held if each],
