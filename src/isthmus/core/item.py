@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
@@ -39,6 +39,8 @@ class Item:
     key: str
     vv: Mapping[str, int] = field(default_factory=dict)
     fields: Fields = field(default_factory=Fields)
+    #: Once that was asked for: who writes an item measures, compares, sends and keeps it so.
+    _encoded: bytes | None = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def version(self) -> int:
@@ -85,14 +87,14 @@ class Item:
 
     def encode(self) -> bytes:
         """Canonical bytes: equal items have equal bytes."""
-        return lattice.canonical(
-            {
-                "kind": self.kind,
-                "key": self.key,
-                "vv": dict(self.vv),
-                "fields": self.fields.encode(),
-            }
-        )
+        encoded = self._encoded
+        if encoded is None:
+            members = {"kind": self.kind, "key": self.key}
+            content = {"vv": dict(self.vv), "fields": self.fields.encode()}
+            encoded = lattice.canonical(members | content)
+            # Nothing that it is made of changes any more.
+            object.__setattr__(self, "_encoded", encoded)
+        return encoded
 
 
 class _Encoded(msgspec.Struct):
@@ -189,7 +191,8 @@ class Write:
         self.stamp = clock.stamp(now_ms, seen)
         count = base.vv.get(clock.actor, 0) + 1
         self.dot: Dot = f"{clock.actor}:{count}"
-        self._base = replace(base, vv={**base.vv, clock.actor: count})
+        self._base = base
+        self._vv = {**base.vv, clock.actor: count}
         self._fields = base.fields
 
     def put(self, name: str, value: Lattice) -> Write:
@@ -237,7 +240,7 @@ class Write:
 
         What takes rights away is never refused for its size.
         """
-        item = replace(self._base, fields=self._fields)
+        item = Item(self._base.kind, self._base.key, self._vv, self._fields)
         if not tightens and len(item.encode()) > MAX_ITEM_BYTES:
             raise InputError(f"{item.kind} {item.key!r} would pass {MAX_ITEM_BYTES} bytes")
         return item

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from itertools import count
 from typing import Protocol
 
 from isthmus.core import presence_events
@@ -28,7 +29,7 @@ class Event:
     def __init__(self, owner: Events, publish: Publish) -> None:
         self._owner = owner
         self.publish = publish
-        self.identity = secrets.token_hex(8)
+        self.identity = owner.next_identity()
 
     @property
     def source(self) -> Source:
@@ -55,6 +56,13 @@ class Events:
         self._put = put
         self.source = Source(secrets.token_hex(8), presence_events.CLIENT, "")
         self.waiting = self.waiting_bytes = 0
+        #: Of this process, and its next event's: no two of them are alike.
+        self._name = secrets.token_hex(8)
+        self._numbers = count(1)
+
+    def next_identity(self) -> str:
+        """What an event is known by, however often it is stored."""
+        return f"{self._name}.{next(self._numbers)}"
 
     def say(self, topic: str, payload: bytes) -> None:
         """Have an event stored, unless too many wait for that."""
