@@ -231,7 +231,8 @@ class DeviceRequest(msgspec.Struct, frozen=True):
 
     principal: str
     client: str
-    #: Of the thing that its connection belongs to; empty where there is none.
+    #: Of the thing that its connection belongs to; empty where there is none, and where a question
+    #: is quick: nobody wants to know then.
     thing: str
     address: str
     topic: str
@@ -252,7 +253,7 @@ class DeviceReply(msgspec.Struct, frozen=True):
 
 
 class DeviceRequestBatch(msgspec.Struct, frozen=True):
-    """Those that a gateway asks together, each of another connection."""
+    """Those that a gateway asks together: of each connection one, or several about one thing."""
 
     requests: list[DeviceRequest]
 

@@ -59,11 +59,12 @@ class Device:
 
     def send(self, region: AwsRegion, topic: str, payload: bytes) -> tuple[str, Any]:
         """How a request ends, and what is said."""
-        found = DEVICE_QUESTIONS.handler(topic)
-        assert found is not None
-        handler, call = found
+        declared = DEVICE_QUESTIONS.handler(topic)
+        assert declared is not None
+        handler, call = declared
         asked = Asked(self.claim, self.client, "", "192.0.2.1", topic, payload)
-        ((answered, said),) = asyncio.run(handler(region.context(call), asked)).answers
+        (found,) = asyncio.run(handler(region.context(call), [asked]))
+        ((answered, said),) = found.answers
         assert answered.startswith(f"{topic}/")
         read: Any = cbor2.loads if topic.endswith("cbor") else json.loads
         return answered.removeprefix(f"{topic}/"), read(said)

@@ -50,7 +50,7 @@ class Device:
             topic=topic,
             payload=payload,
         )
-        answered = asyncio.run(handler(self.region.context(call), asked))
+        (answered,) = asyncio.run(handler(self.region.context(call), [asked]))
         ((where, answer),) = answered.answers
         *_, last, kind = where.split("/")
         assert kind == topic.rsplit("/", 1)[1]

@@ -65,6 +65,9 @@ class Device:
         #: What it hears, in order: answers, numbers of PUBACKs, and why it was closed.
         self.heard: list[Any] = []
         self.is_open = True
+        self._gathered = None
+        #: How often something was sent to it.
+        self.writes = 0
         self._changed = asyncio.Event()
 
     def perform(self, actions: list[Any]) -> None:
@@ -81,7 +84,19 @@ class Device:
         self.is_open = False
         self._hear(reason)
 
+    def gather(self) -> None:
+        self._gathered: list[Any] | None = []
+
+    def scatter(self) -> None:
+        gathered, self._gathered = self._gathered, None
+        if gathered:
+            self.writes += 1
+            self._hear(*gathered)
+
     def _hear(self, *what: Any) -> None:
+        if self._gathered is not None:
+            self._gathered += what
+            return
         self.heard += what
         self._changed.set()
 
@@ -467,6 +482,40 @@ async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats)
     assert sum(messages) == len(devices)
     assert len(messages) < len(devices) / 2
     assert max(messages) <= requests.TOGETHER_MAX
+
+
+async def test_what_a_connection_asks_of_one_thing_is_asked_together_and_answered_at_once(
+    nats: RealNats,
+) -> None:
+    go_on = asyncio.Event()
+    other = SHADOW_TOPIC.replace("car-1", "car-2")
+
+    async def waits(context: Context, asked: Asked) -> Answered:
+        await go_on.wait()
+        return await both.echo(context, asked)
+
+    async with seam(nats) as both, nats.user("api") as listening:
+        messages: list[list[bytes]] = []
+
+        async def note(message: Msg) -> None:
+            asked = protocol.decode(message.data, DeviceRequestBatch).requests
+            messages.append([each.payload for each in asked])
+
+        await listening.subscribe(SUBJECT, cb=note)
+        await settle(listening)
+        both.handler = waits
+        device = Device()
+        topics = [SHADOW_TOPIC] * 4 + [other] + [SHADOW_TOPIC] * 2
+        for number, topic in enumerate(topics, 1):
+            both.requests.ask(device, device.asks(b"%d" % number, number, topic))  # type: ignore[arg-type]
+        while not both.asked:
+            await settle(both.api_client)
+        go_on.set()
+        assert await device.hears(len(topics)) == list(range(1, len(topics) + 1))
+        await settle(listening)
+    # What is about another thing waits until those before it have taken effect.
+    assert messages == [[b"1", b"2", b"3", b"4"], [b"5"], [b"6", b"7"]]
+    assert device.writes == len(messages)
 
 
 async def test_more_than_ten_of_a_thing_under_way_are_refused_as_aws_does(nats: RealNats) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
@@ -13,7 +13,12 @@ from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import UpdateRequest
 from isthmus.core.shadows import SHADOW, Deleted, Updated
 
+T = TypeVar("T")
 M = TypeVar("M", Updated, Deleted)
+
+#: What one request makes of an item, which is the same one where it changes nothing, and what is
+#: said of that. What it raises is raised, and nothing is written then.
+Step = Callable[[Item, Writer], tuple[Item, T]]
 
 
 async def update(context: Context, key: str, request: UpdateRequest) -> Updated:
@@ -31,16 +36,40 @@ def get(context: Context, key: str, client_token: str | None) -> bytes:
     return shadows.get(context.get(SHADOW, key), context.now_ms, client_token)
 
 
-async def _write(context: Context, key: str, make: Callable[[Item, Writer], M]) -> M:
-    """What is made of the newest version, once its item is written."""
-    made: M
+async def in_turn(context: Context, key: str, steps: Sequence[Step[T]]) -> list[T]:
+    """Carry requests out, each with what those before it have left, and write that at once.
+
+    Each update among them has its own version, and what is between the first and the last of them
+    is in no log, as it is nowhere else: nobody has heard of it before all of it is kept.
+    """
+    said: list[T] = []
+    is_changed = False
 
     def change(item: Item, writer: Writer) -> Item:
-        nonlocal made
-        made = make(item, writer)
-        return made.item
+        nonlocal said, is_changed
+        said, after = [], item
+        for step in steps:
+            after, each = step(after, writer)
+            said.append(each)
+        is_changed = after is not item
+        return after
 
+    known = context.revision
     # One after another: all but one of those at once would lose, and try again.
     async with context.turn(SHADOW, key):
         await context.write(SHADOW, key, change)
+    if not is_changed:
+        # What is read or refused promises nothing, so nobody waits for another region.
+        context.revision = known
+    return said
+
+
+async def _write(context: Context, key: str, make: Callable[[Item, Writer], M]) -> M:
+    """What is made of the newest version, once its item is written."""
+
+    def step(item: Item, writer: Writer) -> tuple[Item, M]:
+        made = make(item, writer)
+        return made.item, made
+
+    (made,) = await in_turn(context, key, [step])
     return made

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from nats.aio.client import Client
@@ -23,7 +23,7 @@ from isthmus.aws.requests import Call
 from isthmus.aws_server.exchange import Say, WhenKept
 from isthmus.aws_server.serving import Serving
 from isthmus.clock import monotonic_s
-from isthmus.core.device_topics import question
+from isthmus.core.device_topics import about, question
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, RegionEvent
 
@@ -76,9 +76,14 @@ class DeviceRequests:
         try:
             await self._may_serve()
         except Unavailable as error:
-            return [DeviceReply(failed=str(error)) for _ in asked]
+            return _failed(asked, str(error))
         kept = self._promise()
-        replies = await asyncio.gather(*(self._reply(each, kept) for each in asked))
+        together: dict[str, list[DeviceRequest]] = {}
+        for each in asked:
+            together.setdefault(about(each.topic), []).append(each)
+        groups = await asyncio.gather(*(self._reply(each, kept) for each in together.values()))
+        found = dict(zip(together, map(iter, groups), strict=True))
+        replies = [next(found[about(each.topic)]) for each in asked]
         room = REPLIES_MAX_BYTES
         for number, reply in enumerate(replies):
             room -= sum(len(payload) for _, payload in reply.answers)
@@ -88,37 +93,64 @@ class DeviceRequests:
                 replies[number] = DeviceReply(failed=reply.failed, is_left=bool(reply.answers))
         return replies
 
-    async def _reply(self, request: DeviceRequest, kept: WhenKept) -> DeviceReply:
-        line: dict[str, Any] = {"action": "device-request"}
-        line |= {"principal": request.principal, "client": request.client}
-        line |= {"topic": request.topic, "address": request.address}
+    async def _reply(self, asked: list[DeviceRequest], kept: WhenKept) -> list[DeviceReply]:
+        """Reply to requests about one thing."""
         began_s = monotonic_s()
-        asked = question(request.topic)
         try:
-            reply = await self._carry_out(request, kept)
+            replies = await self._carry_out(asked, kept)
         except (Unavailable, TimeoutError) as error:
-            reply = DeviceReply(failed=str(error) or "no second region has confirmed it in time")
+            replies = _failed(asked, str(error) or "no second region has confirmed it in time")
         except InputError as error:
-            reply = DeviceReply(failed=str(error))
+            replies = _failed(asked, str(error))
         except Exception:
-            _log.exception("a device's request failed", extra={**line, "action": "device-error"})
-            reply = DeviceReply(failed="an internal error")
-        # Of the quick ones there are as many as publishes, and as these they are not told of.
-        if reply.failed or asked is None or not asked.is_quick:
-            line |= {"reason": reply.failed, "answers": [topic for topic, _ in reply.answers]}
-            line["ms"] = round(1000 * (monotonic_s() - began_s), 1)
-            _log.info("a device's request is answered", extra=line)
-        return reply
+            extra = {**_line(asked[0]), "action": "device-error"}
+            _log.exception("a device's request failed", extra=extra)
+            replies = _failed(asked, "an internal error")
+        ms = round(1000 * (monotonic_s() - began_s), 1)
+        for request, reply in zip(asked, replies, strict=True):
+            what = question(request.topic)
+            # Of the quick ones there are as many as publishes, and as these they are not told of.
+            if reply.failed or what is None or not what.is_quick:
+                line = _line(request) | {"reason": reply.failed, "ms": ms}
+                line["answers"] = [topic for topic, _ in reply.answers]
+                _log.info("a device's request is answered", extra=line)
+        return replies
 
-    async def _carry_out(self, request: DeviceRequest, kept: WhenKept) -> DeviceReply:
-        found = self._questions.handler(request.topic)
+    async def _carry_out(self, asked: list[DeviceRequest], kept: WhenKept) -> list[DeviceReply]:
+        found = self._questions.handler(asked[0].topic)
         if found is None:
             raise InputError("nobody here answers that")
         handler, call = found
         context = self._context(call)
-        asked = Asked(*(getattr(request, name) for name in Asked._fields))
-        answered = await handler(context, asked)
+        answered = await handler(context, [_asked(each) for each in asked])
         if context.revision:
             await kept(context.revision)
-        events = [RegionEvent(topic, payload) for topic, payload in answered.events]
-        return DeviceReply(answered.answers, events)
+        return [
+            DeviceReply(each.answers, [RegionEvent(*event) for event in each.events])
+            for each in answered
+        ]
+
+
+def _asked(request: DeviceRequest) -> Asked:
+    return Asked(
+        request.principal,
+        request.client,
+        request.thing,
+        request.address,
+        request.topic,
+        request.payload,
+    )
+
+
+def _failed(asked: Sequence[DeviceRequest], reason: str) -> list[DeviceReply]:
+    return [DeviceReply(failed=reason) for _ in asked]
+
+
+def _line(request: DeviceRequest) -> dict[str, Any]:
+    return {
+        "action": "device-request",
+        "principal": request.principal,
+        "client": request.client,
+        "topic": request.topic,
+        "address": request.address,
+    }

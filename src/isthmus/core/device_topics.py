@@ -9,6 +9,7 @@ policies to say, as it is of any topic.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import zip_longest
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ from isthmus.wire.topics import matches
 JSON, CBOR = "json", "cbor"
 #: Levels at the beginning of a filter in which there may be no wildcard.
 LITERAL = 2
+#: Topics that are remembered with what is asked on them: each publish is looked at several times.
+ASKED_LATELY_MAX = 4096
 
 
 class Question(NamedTuple):
@@ -26,7 +29,8 @@ class Question(NamedTuple):
     #: Filters of the topics of requests, and of those of answers.
     asked: tuple[str, ...]
     answered: tuple[str, ...]
-    #: Whether nothing but the region itself is waited for, so that many may be asked together.
+    #: Whether nothing but the region is waited for, so that many may be asked together; those that
+    #: are about one thing are then carried out in their order.
     is_quick: bool = False
 
     def may_answer(self, topic_filter: str) -> bool:
@@ -55,12 +59,18 @@ SHADOW = Question(shadow_topics.ASKED, shadow_topics.TOLD, is_quick=True)
 QUESTIONS = (CREATE_CERTIFICATE, CREATE_FROM_CSR, PROVISION, REPORT_COMMAND, SHADOW)
 
 
+@lru_cache(ASKED_LATELY_MAX)
 def question(topic: str) -> Question | None:
     """What a publish to a topic asks; None of any topic that is no request's."""
     for topic_filter, each in _ASKED.get(_head(topic), ()):
         if matches(topic_filter, topic):
             return each
     return None
+
+
+def about(topic: str) -> str:
+    """What a request is about: the topic without its last level, which says what is asked."""
+    return topic.rpartition("/")[0]
 
 
 def _head(topic: str) -> str:

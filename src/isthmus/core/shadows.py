@@ -136,10 +136,12 @@ def update(item: Item, writer: Writer, request: UpdateRequest) -> Updated:
     except InputError:
         # So much was taken away one by one; to take its section away, or the shadow, makes room.
         raise ShadowRefused(*TOO_LARGE, request.client_token) from None
-    after = size(updated.current)
-    if after > DOCUMENT_MAX and after > size(view(_tree(item))):
-        raise ShadowRefused(*TOO_LARGE, request.client_token)
     stored = len(updated.item.encode())
+    # All of the document is in the item, and its stamps beside it.
+    if stored > DOCUMENT_MAX:
+        after = size(updated.current)
+        if after > DOCUMENT_MAX and after > size(view(_tree(item))):
+            raise ShadowRefused(*TOO_LARGE, request.client_token)
     if stored > STORED_MAX and stored > len(item.encode()):
         raise ShadowRefused(*TOO_LARGE, request.client_token)
     return updated

@@ -4,7 +4,7 @@ A gateway writes no items, so whatever a request needs written is another proces
 of one connection are asked one after another, so that they take effect in their order; then come
 the answers, and behind them the PUBACK. Where no answer comes in time the connection is closed:
 nothing was promised, and the device asks again. What nobody but the region is waited for, is asked
-for many connections together.
+for many connections together, with all that one of them has asked of the same thing meanwhile.
 
 The device does not wait until the events that follow are stored.
 """
@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from nats.aio.client import Client
@@ -22,9 +23,9 @@ from nats.errors import Error as NatsError
 from isthmus import protocol
 from isthmus.clock import monotonic_s
 from isthmus.core import shadow_topics
-from isthmus.core.device_topics import SHADOW, question
+from isthmus.core.device_topics import SHADOW, about, question
 from isthmus.core.limits import Buckets
-from isthmus.core.session import Ask
+from isthmus.core.session import Ask, Ticket
 from isthmus.core.shadow_topics import IN_FLIGHT_MAX, Messages
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
@@ -60,6 +61,9 @@ QUICK_AT_ONCE = 4_000
 #: What a request may end in that nobody has answered.
 NOT_ANSWERED = (NatsError, TimeoutError, InputError, Unavailable)
 
+#: Those of one connection that are asked together, and who waits for the replies.
+_Together = tuple[list[DeviceRequest], asyncio.Future[list[DeviceReply]]]
+
 
 class Requests:
     """Those of one gateway process."""
@@ -83,7 +87,7 @@ class Requests:
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
         #: Those that are to be asked together, with who waits for the reply.
-        self._quick: deque[tuple[DeviceRequest, asyncio.Future[DeviceReply]]] = deque()
+        self._quick: deque[_Together] = deque()
         self._messages = 0
 
     def ask(self, connection: Connection, ask: Ask) -> None:
@@ -122,45 +126,67 @@ class Requests:
         """Ask what waits, until nothing does, or nobody for it."""
         try:
             while waiting and connection.is_open:
-                await self._ask(connection, waiting[0])
-                self._bytes -= _size(waiting.popleft())
+                asks = list(_next(waiting))
+                await self._ask(connection, asks)
+                for ask in asks:
+                    self._bytes -= _size(ask)
+                    waiting.popleft()
         finally:
             del self._waiting[connection]
             self._bytes -= sum(map(_size, waiting))
 
-    async def _ask(self, connection: Connection, ask: Ask) -> None:
+    async def _ask(self, connection: Connection, asks: list[Ask]) -> None:
+        """Ask what is asked together, and give the connection its answers."""
         source = connection.source
         assert source is not None
-        request = DeviceRequest(
-            source.principal,
-            source.client,
-            self._thing_of(source.principal, source.client) or "",
-            connection.address,
-            ask.publish.topic,
-            ask.publish.payload,
-        )
-        asked = question(request.topic)
+        asked = question(asks[0].publish.topic)
+        is_quick = asked is not None and asked.is_quick
+        thing = None if is_quick else self._thing_of(source.principal, source.client)
+        requests = [
+            DeviceRequest(
+                source.principal,
+                source.client,
+                thing or "",
+                connection.address,
+                ask.publish.topic,
+                ask.publish.payload,
+            )
+            for ask in asks
+        ]
         try:
-            if asked is not None and asked.is_quick:
-                reply = await self._reply_together(request)
-                if reply.is_left:
-                    (reply,) = await self._replies([request])
+            if is_quick:
+                replies = await self._replies_together(requests)
+                for number, reply in enumerate(replies):
+                    if reply.is_left:
+                        (replies[number],) = await self._replies([requests[number]])
             else:
                 async with self._at_once:
-                    (reply,) = await self._replies([request])
+                    replies = await self._replies(requests)
         except NOT_ANSWERED as error:
             connection.fail(f"a request is not answered: {error!r}")
             return
-        for event in reply.events:
-            self._say(event.topic, event.payload)
-        if reply.failed:
-            connection.fail(f"a request was not carried out: {reply.failed}")
-            return
-        for topic, payload in reply.answers:
-            if connection.session is not None:
-                connection.perform(connection.session.answer(topic, payload))
-        if ask.ticket is not None:
-            connection.kept([ask.ticket])
+        self._answer(connection, asks, replies)
+
+    def _answer(self, connection: Connection, asks: list[Ask], replies: list[DeviceReply]) -> None:
+        """Say what follows, and give the connection all that is its own in one write."""
+        kept: list[Ticket] = []
+        connection.gather()
+        try:
+            for ask, reply in zip(asks, replies, strict=True):
+                for event in reply.events:
+                    self._say(event.topic, event.payload)
+                if reply.failed:
+                    connection.fail(f"a request was not carried out: {reply.failed}")
+                    return
+                for topic, payload in reply.answers:
+                    if connection.session is not None:
+                        connection.perform(connection.session.answer(topic, payload))
+                if ask.ticket is not None:
+                    kept.append(ask.ticket)
+            if kept:
+                connection.kept(kept)
+        finally:
+            connection.scatter()
 
     async def _replies(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
         if not self._client.is_connected:
@@ -178,15 +204,15 @@ class Requests:
 
     # Together
 
-    async def _reply_together(self, request: DeviceRequest) -> DeviceReply:
-        reply: asyncio.Future[DeviceReply] = asyncio.get_running_loop().create_future()
-        self._quick.append((request, reply))
+    async def _replies_together(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
+        replies: asyncio.Future[list[DeviceReply]] = asyncio.get_running_loop().create_future()
+        self._quick.append((requests, replies))
         if self._messages < TOGETHER_AT_ONCE:
             self._messages += 1
             task = asyncio.create_task(self._ask_together())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await reply
+        return await replies
 
     async def _ask_together(self) -> None:
         """Ask what waits, until nothing does."""
@@ -194,7 +220,8 @@ class Requests:
             while self._quick:
                 asked = list(self._next_together())
                 try:
-                    replies = await self._replies([request for request, _ in asked])
+                    all_of_them = [each for requests, _ in asked for each in requests]
+                    replies = await self._replies(all_of_them)
                 except BaseException as error:
                     for _, waiting in asked:
                         if not waiting.done():
@@ -202,19 +229,38 @@ class Requests:
                     if not isinstance(error, NOT_ANSWERED):
                         raise
                 else:
-                    for (_, waiting), reply in zip(asked, replies, strict=True):
+                    rest = iter(replies)
+                    for requests, waiting in asked:
+                        own = list(islice(rest, len(requests)))
                         if not waiting.done():
-                            waiting.set_result(reply)
+                            waiting.set_result(own)
         finally:
             self._messages -= 1
 
-    def _next_together(self) -> Iterator[tuple[DeviceRequest, asyncio.Future[DeviceReply]]]:
-        size = 0
-        for _ in range(min(len(self._quick), TOGETHER_MAX)):
-            size += len(self._quick[0][0].payload)
-            yield self._quick.popleft()
-            if size >= TOGETHER_BYTES:
-                return
+    def _next_together(self) -> Iterator[_Together]:
+        count = size = 0
+        while self._quick and count < TOGETHER_MAX and size < TOGETHER_BYTES:
+            together = self._quick.popleft()
+            count += len(together[0])
+            size += sum(len(each.payload) for each in together[0])
+            yield together
+
+
+def _next(waiting: Iterable[Ask]) -> Iterator[Ask]:
+    """What of one connection is asked together: the next one, and what follows about the same.
+
+    No more than a shadow may have under way, so that a message has room for many connections.
+    """
+    first: str | None = None
+    for ask in islice(waiting, IN_FLIGHT_MAX):
+        topic = ask.publish.topic
+        if first is not None and about(topic) != first:
+            return
+        yield ask
+        asked = question(topic)
+        if asked is None or not asked.is_quick:
+            return
+        first = about(topic)
 
 
 def _size(ask: Ask) -> int:
