@@ -251,6 +251,11 @@ class TlsStream:
         chunks = []
         try:
             while True:
-                chunks.append(self._connection.bio_read(READ_BYTES))
+                chunk = self._connection.bio_read(READ_BYTES)
+                chunks.append(chunk)
+                if len(chunk) < READ_BYTES:
+                    # To ask again, and be told that there is nothing, costs as much as a write.
+                    break
         except SSL.WantReadError:
-            return b"".join(chunks)
+            pass
+        return b"".join(chunks)
