@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Annotated, Any
 
 import msgspec
@@ -187,8 +188,9 @@ class Write:
         now_ms: int,
         refers_to: Iterable[Item] = (),
     ) -> None:
-        seen = [*base.stamps(), *(stamp for item in refers_to for stamp in item.stamps())]
-        self.stamp = clock.stamp(now_ms, seen)
+        self.stamp = clock.stamp(
+            now_ms, chain(base.stamps(), *(each.stamps() for each in refers_to))
+        )
         count = base.vv.get(clock.actor, 0) + 1
         self.dot: Dot = f"{clock.actor}:{count}"
         self._base = base
