@@ -51,6 +51,10 @@ class Items(Protocol):
         """The newest version that is known here, or an empty item."""
         ...
 
+    def read(self, kind: str, key: str) -> Awaitable[Item]:
+        """The same, of a kind too whose items are not held."""
+        ...
+
     def update(
         self, kind: str, key: str, change: Callable[[Item], Item | None]
     ) -> Awaitable[tuple[Item, int]]: ...
@@ -114,6 +118,10 @@ class Context:
     def get(self, kind: str, key: str) -> Item:
         """The newest version that is known here, or an empty item."""
         return self.items.get(kind, key)
+
+    async def read(self, kind: str, key: str) -> Item:
+        """The same, of a kind too of which there are so many that none is held here."""
+        return await self.items.read(kind, key)
 
     def listed(self, *path: str, after: str | None, descending: bool = False) -> Iterator[str]:
         """What the catalogue has under a path, behind a name."""

@@ -31,9 +31,9 @@ async def delete(context: Context, key: str, client_token: str | None) -> Delete
     return await _write(context, key, partial(shadows.delete, client_token=client_token))
 
 
-def get(context: Context, key: str, client_token: str | None) -> bytes:
+async def get(context: Context, key: str) -> bytes:
     """The document; raises ShadowRefused where there is none."""
-    return shadows.get(context.get(SHADOW, key), context.now_ms, client_token)
+    return shadows.get(await context.read(SHADOW, key), context.now_ms)
 
 
 async def in_turn(context: Context, key: str, steps: Sequence[Step[T]]) -> list[T]:

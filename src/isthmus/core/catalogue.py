@@ -18,6 +18,22 @@ from isthmus.core.table import Path, Table
 Listed = Callable[[Item], Iterable[tuple[Path, str]]]
 
 
+class ByKey:
+    """Of a kind whose keys say where an item is listed, as long as it is there.
+
+    So who does not hold such items can list them.
+    """
+
+    def __init__(
+        self, names: Callable[[str], Iterable[tuple[Path, str]]], is_there: Callable[[Item], bool]
+    ) -> None:
+        self.names = names
+        self.is_there = is_there
+
+    def __call__(self, item: Item) -> Iterable[tuple[Path, str]]:
+        return self.names(item.key) if self.is_there(item) else ()
+
+
 class Catalogue:
     """Names by path, sorted, in the table of the items that they are of."""
 
@@ -34,6 +50,18 @@ class Catalogue:
         new = set(listed(after))
         self._table.strike(old - new)
         self._table.enlist(new - old)
+
+    def pass_by(self, kind: str, key: str, read: Callable[[], Item]) -> None:
+        """An item has changed that is not held; it is read only where it may be listed."""
+        listed = self._listed.get(kind)
+        names = list(listed.names(key)) if isinstance(listed, ByKey) else []
+        if not names:
+            return
+        assert isinstance(listed, ByKey)
+        if listed.is_there(read()):
+            self._table.enlist(names)
+        else:
+            self._table.strike(names)
 
     def count(self, *path: str) -> int:
         """How many are found under a path."""

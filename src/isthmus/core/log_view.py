@@ -23,7 +23,7 @@ class LogView:
         without: Collection[str] = (),
         decode: Callable[[bytes], Item] | None = None,
     ) -> None:
-        """Items of the kinds ``without`` are not taken: who has the view has no use for them."""
+        """Items of the kinds ``without`` are not held; where its key says so, one is listed."""
         self._without = without
         self.view = View(table, listed)
         self.catalogue = self.view.catalogue
@@ -63,15 +63,26 @@ class LogView:
         nevertheless: it would be the same for everybody, and nobody must wait for it.
         """
         self._table.position = sequence
-        if kind in self._without or sequence <= self.revision(kind, key):
+        if kind in self._without:
+            self._pass_by(sequence, kind, key, payload)
             return None
-        item = self._decode(payload)
-        if (item.kind, item.key) != (kind, key):
-            raise InputError(f"it is {item.kind} {item.key[:80]!r}")
+        if sequence <= self.revision(kind, key):
+            return None
+        item = self._read(kind, key, payload)
         if kind in CARRIED:
             # A batch may have brought a newer version than the log has come to.
             item = items.join(self.get(kind, key), item)
         return self._apply(item, sequence)
+
+    def _pass_by(self, sequence: int, kind: str, key: str, payload: bytes) -> None:
+        """An entry has come of an item that is not held."""
+        self.catalogue.pass_by(kind, key, lambda: self._read(kind, key, payload))
+
+    def _read(self, kind: str, key: str, payload: bytes) -> Item:
+        item = self._decode(payload)
+        if (item.kind, item.key) != (kind, key):
+            raise InputError(f"it is {item.kind} {item.key[:80]!r}")
+        return item
 
     def join(self, item: Item) -> None:
         """Take in what a batch carries, before the log has it."""

@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from isthmus.core import shadow_answers as answers
 from isthmus.core import shadow_tree
+from isthmus.core.catalogue import ByKey
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import (
@@ -62,16 +63,19 @@ def of(key: str) -> tuple[str, str | None]:
     return thing, name if is_named else None
 
 
-def listed(item: Item) -> Iterator[tuple[Path, str]]:
+def names(key: str) -> Iterator[tuple[Path, str]]:
     """Where a named shadow is listed, by its name."""
-    thing, name = of(item.key)
-    if name is not None and is_there(item):
+    thing, name = of(key)
+    if name is not None:
         yield (LISTED_BY_THING, thing), name
 
 
 def is_there(item: Item) -> bool:
     """Whether there is a shadow, be it an empty one."""
     return _tree(item).root.is_object
+
+
+listed = ByKey(names, is_there)
 
 
 def version(item: Item) -> int:

@@ -7,11 +7,11 @@ one region's log. ``Merge`` is the same for a peer's version, and lists what its
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Protocol
 
 from isthmus.core import item as items
 from isthmus.core import registry
 from isthmus.core.item import Conflict, Item
-from isthmus.core.log_view import LogView
 from isthmus.errors import Unavailable
 
 #: A write that loses its compare-and-set this often meets something that is not contention.
@@ -19,10 +19,18 @@ ATTEMPTS_MAX = 50
 Change = Callable[[Item], Item | None]
 
 
+class Versions(Protocol):
+    """The newest versions that a writer knows of."""
+
+    def get(self, kind: str, key: str) -> Item: ...
+    def revision(self, kind: str, key: str) -> int: ...
+    def apply(self, item: Item, revision: int) -> None: ...
+
+
 class Update:
     """Until ``proposal`` answers None: write ``first``, put what it answers, and tell."""
 
-    def __init__(self, log: LogView, kind: str, key: str, change: Change) -> None:
+    def __init__(self, log: Versions, kind: str, key: str, change: Change) -> None:
         self.item = log.get(kind, key)
         #: Of ``item``; 0 where there is none yet.
         self.revision = log.revision(kind, key)
@@ -75,7 +83,7 @@ def _equal(a: Item, b: Item) -> bool:
 class Merge(Update):
     """Joins a peer's version into ours."""
 
-    def __init__(self, log: LogView, theirs: Item) -> None:
+    def __init__(self, log: Versions, theirs: Item) -> None:
         super().__init__(log, theirs.kind, theirs.key, self._join)
         self._theirs = theirs
         #: What theirs was joined with last.

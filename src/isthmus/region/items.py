@@ -6,11 +6,12 @@ Writers read their own writes: what ``update`` returns is in the view.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from isthmus.core.catalogue import Listed
 from isthmus.core.item import Item
+from isthmus.core.lately import Lately
 from isthmus.core.log_view import LogView
 from isthmus.core.table import Table
 from isthmus.core.update import Change, Merge, Update
@@ -38,9 +39,22 @@ class ItemStore(LogView):
         log: ChangeLog,
         table: Table | None = None,
         listed: Mapping[str, Listed] | None = None,
+        without: Collection[str] = (),
     ) -> None:
-        super().__init__(table, listed)
+        """Items of the kinds ``without`` are not held: the log is asked for them."""
+        super().__init__(table, listed, without)
         self.log = log
+        self._lately = Lately()
+
+    async def read(self, kind: str, key: str) -> Item:
+        """The newest version, held or not; an empty item where there is none."""
+        if kind not in self._without:
+            return self.get(kind, key)
+        if (kind, key) in self._lately:
+            return self._lately.get(kind, key)
+        stored = await self.log.get(kind, key)
+        self._lately.apply(stored.item, stored.revision)
+        return stored.item
 
     async def update(self, kind: str, key: str, change: Change) -> tuple[Item, int]:
         """Write ``change(present)``, again from the newest version if somebody else wrote first.
@@ -48,7 +62,17 @@ class ItemStore(LogView):
         Returns the item and its revision. Where ``change`` returns None or the present bytes,
         nothing is written.
         """
-        return await self._perform(Update(self, kind, key, change))
+        if kind not in self._without:
+            return await self._perform(Update(self, kind, key, change))
+        update = Update(self._lately, kind, key, change)
+        if (kind, key) not in self._lately:
+            stored = await self.log.get(kind, key)
+            update.stale(stored.item, stored.revision)
+        return await self._perform(update)
+
+    def _pass_by(self, sequence: int, kind: str, key: str, payload: bytes) -> None:
+        super()._pass_by(sequence, kind, key, payload)
+        self._lately.note(kind, key, payload, sequence)
 
     async def _perform(self, update: Update) -> tuple[Item, int]:
         while (wanted := update.proposal()) is not None:

@@ -27,10 +27,10 @@ _ERRORS = {
 
 
 @OPERATIONS.handles("GetThingShadow")
-def get_thing_shadow(context: Context, parameters: Parameters) -> Output:
+async def get_thing_shadow(context: Context, parameters: Parameters) -> Output:
     """The document, with what is left to do."""
     with _refusals():
-        return {"payload": shadowed.get(context, _key(parameters), None)}
+        return {"payload": await shadowed.get(context, _key(parameters))}
 
 
 @OPERATIONS.handles("UpdateThingShadow")
