@@ -119,6 +119,8 @@ class Seam:
 
     def __init__(self, gateway: Any, api: Any, timeout_s: float = 10.0) -> None:
         self.events: list[tuple[str, bytes]] = []
+        #: How many events there were whenever all were said of what was answered together.
+        self.all_said: list[int] = []
         #: Those that the API has published itself.
         self.said: list[tuple[str, bytes]] = []
         self.asked: list[Asked] = []
@@ -134,6 +136,7 @@ class Seam:
             gateway,
             lambda _, client: client if client == "thing-1" else None,
             lambda topic, payload: self.events.append((topic, payload)),
+            lambda: self.all_said.append(len(self.events)),
             timeout_s,
         )
         questions = DeviceQuestions()
@@ -477,6 +480,9 @@ async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats)
         for each in devices:
             assert await each.hears(1) == [1]
         await settle(listening)
+    # Nothing that was answered together is stored before all of it is said.
+    assert len(both.all_said) == len(messages)
+    assert both.all_said[-1] == sum(messages)
     # Each is answered for itself, and none is asked twice.
     assert sorted(int(payload) for _, payload in both.events) == list(range(len(devices)))
     assert sum(messages) == len(devices)

@@ -136,7 +136,8 @@ class Gateway:
         self.subscribed = Subscribed(config.canary_prefix, view, self._delivery, say)
         self.presence = Presence(client, self.id, config.canary_prefix, self._log_view)
         self._newcomers = Newcomers(client, view, say, is_asked=config.aws_api is not None)
-        self.requests = Requests(client, view.associated, say, config.promise_timeout_s)
+        timeout_s = config.promise_timeout_s
+        self.requests = Requests(client, view.associated, say, self._hurry, timeout_s)
         data = DataRequests(client, config.promise_timeout_s)
         self.rest = Rest(view, self._permissions, publishing, self.shedding, self._newcomers, data)
         self._denials = Denials(view, say, config.canary_prefix)
@@ -327,6 +328,10 @@ class Gateway:
 
     def forget(self, writer: str) -> None:
         self._delivery.forget(writer)
+
+    def _hurry(self) -> None:
+        for lane in self._lanes.values():
+            lane.hurry()
 
     def _take_items(self, items: tuple[bytes, ...]) -> None:
         """What a batch carries holds here at once; the log brings it later."""

@@ -176,6 +176,14 @@ class Lane:
             delay_s = min(max(GATHER_S, stretched_s), GATHER_MAX_S)
             self._timer = self._loop.call_later(delay_s, self.flush)
 
+    def hurry(self) -> None:
+        """No more company is expected: what was gathered goes now, unless others are on their way.
+
+        Then it waits for company after all, as more would go than disks and peers can take.
+        """
+        if self._timer is not None and not self._writer.outstanding:
+            self.flush()
+
     def flush(self) -> None:
         """Hand what was gathered to the stream."""
         if self._timer is not None:

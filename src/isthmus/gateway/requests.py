@@ -73,12 +73,17 @@ class Requests:
         client: Client,
         thing_of: Callable[[str, str], str | None],
         say: Callable[[str, bytes], None],
+        all_is_said: Callable[[], None],
         promise_timeout_s: float,
     ) -> None:
-        """``thing_of`` tells which thing a principal is, as a client of this id."""
+        """``thing_of`` tells which thing a principal is, as a client of this id.
+
+        ``all_is_said`` is called when the events are said of all that was answered together.
+        """
         self._client = client
         self._thing_of = thing_of
         self._say = say
+        self._all_is_said = all_is_said
         self._timeout_s = promise_timeout_s + HANDLING_S
         self._waiting: dict[Connection, deque[Ask]] = {}
         self._bytes = 0
@@ -234,6 +239,8 @@ class Requests:
                         own = list(islice(rest, len(requests)))
                         if not waiting.done():
                             waiting.set_result(own)
+                    # Behind those who wait for what was just set, and then say it.
+                    asyncio.get_running_loop().call_soon(self._all_is_said)
         finally:
             self._messages -= 1
 
