@@ -16,18 +16,19 @@ from isthmus.adapters.nats import streams
 from isthmus.adapters.nats.follow import follow
 from isthmus.core import batch as batches
 from isthmus.core import item as items
-from isthmus.core import registry, shadows
+from isthmus.core import registry, shadow_telling, shadows
 from isthmus.core.cursor import Cursor
 from isthmus.core.item import Item
 from isthmus.core.registry import THING, Writer
 from isthmus.core.shadow_request import read_update
+from isthmus.core.shadow_telling import FirstFill
 from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import StampClock
 from isthmus.errors import Unavailable
 from isthmus.region import shadow_teller
 from isthmus.region.items import Merged
 from isthmus.region.own_messages import OwnMessages
-from isthmus.region.shadow_teller import FirstFill, ShadowTeller
+from isthmus.region.shadow_teller import ShadowTeller
 from isthmus.tasks import end
 from real_nats import real_nats
 
@@ -161,7 +162,7 @@ async def test_of_another_log_nothing_is_told_again(client: Client) -> None:
 
 async def test_much_is_told_in_parts(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """NATS takes 8 MiB at once, and a part of a log has more to tell."""
-    monkeypatch.setattr(shadow_teller, "STORE_MAX_BYTES", 64 * 1024)
+    monkeypatch.setattr(shadow_telling, "STORE_MAX_BYTES", 64 * 1024)
     async with Told(client) as told:
         told.begin(0, 0)
         large = updated(CAR, {"desired": {"a": [1] * 1000}})
@@ -197,7 +198,7 @@ async def test_a_bus_that_takes_nothing_holds_up_nobody(
 
 
 async def test_so_much_waits_and_no_more(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow_teller, "WAITING_MAX_BYTES", 10)
+    monkeypatch.setattr(shadow_telling, "WAITING_MAX_BYTES", 10)
     async with Told(client) as told:
         told.begin(0, 0)
         told.teller.merged(1, merged(CAR, WANTED))

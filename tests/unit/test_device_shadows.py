@@ -107,7 +107,7 @@ async def test_who_reads_or_is_refused_waits_for_no_other_region():
 
 
 async def test_a_bug_is_told_as_aws_tells_one(monkeypatch, caplog):
-    def breaks(*_):
+    def breaks(*_, **__):
         raise ValueError("a bug")
 
     monkeypatch.setattr(shadows, "update", breaks)

@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TypeVar
 
 from isthmus.aws.context import Context
 from isthmus.core import shadows
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
-from isthmus.core.shadow_request import UpdateRequest
+from isthmus.core.shadow_call import Change
 from isthmus.core.shadows import SHADOW, Deleted, Updated
 
 T = TypeVar("T")
-M = TypeVar("M", Updated, Deleted)
+M = TypeVar("M", bound=Updated | Deleted)
 
 #: What one request makes of an item, which is the same one where it changes nothing, and what is
 #: said of that. What it raises is raised, and nothing is written then.
 Step = Callable[[Item, Writer], tuple[Item, T]]
 
 
-async def update(context: Context, key: str, request: UpdateRequest) -> Updated:
-    """Carry an update out; raises ShadowRefused."""
-    return await _write(context, key, partial(shadows.update, request=request))
+async def write(context: Context, key: str, change: Change[M]) -> M:
+    """What is made of the newest version, once its item is written; raises ShadowRefused."""
 
+    def step(item: Item, writer: Writer) -> tuple[Item, None]:
+        return change(item, writer), None
 
-async def delete(context: Context, key: str, client_token: str | None) -> Deleted:
-    """Delete a shadow; raises ShadowRefused where there is none."""
-    return await _write(context, key, partial(shadows.delete, client_token=client_token))
+    await in_turn(context, key, [step])
+    return change.made
 
 
 async def get(context: Context, key: str) -> bytes:
@@ -62,14 +61,3 @@ async def in_turn(context: Context, key: str, steps: Sequence[Step[T]]) -> list[
         # What is read or refused promises nothing, so nobody waits for another region.
         context.revision = known
     return said
-
-
-async def _write(context: Context, key: str, make: Callable[[Item, Writer], M]) -> M:
-    """What is made of the newest version, once its item is written."""
-
-    def step(item: Item, writer: Writer) -> tuple[Item, M]:
-        made = make(item, writer)
-        return made.item, made
-
-    (made,) = await in_turn(context, key, [step])
-    return made

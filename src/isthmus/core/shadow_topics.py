@@ -8,6 +8,7 @@ and what is left to do.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from isthmus.core import shadow_answers, shadows
@@ -91,6 +92,12 @@ def again(item: Item) -> Messages:
 def rejected(topic: str, error: ShadowRefused) -> Messages:
     """What is told of a request that is refused."""
     return [(f"{topic}/{REJECTED}", shadow_answers.rejected(error))]
+
+
+def is_beyond(topic: str, under_way: Sequence[str]) -> bool:
+    """Whether a request is one too many beside those of its connection, by their topics."""
+    thing = request(topic).thing
+    return [request(each).thing for each in under_way].count(thing) >= IN_FLIGHT_MAX
 
 
 def too_many(topic: str, payload: bytes) -> Messages:

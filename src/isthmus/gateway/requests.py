@@ -276,9 +276,11 @@ def _size(ask: Ask) -> int:
 
 def _too_many(waiting: Collection[Ask], ask: Ask) -> Messages:
     """What is told of a request to a shadow that exceeds AWS's quota; nothing of any other."""
-    topics = [ask.publish.topic, *(each.publish.topic for each in waiting)]
-    if len(waiting) < IN_FLIGHT_MAX or question(topics[0]) is not SHADOW:
+    topic = ask.publish.topic
+    if len(waiting) < IN_FLIGHT_MAX or question(topic) is not SHADOW:
         return []
-    things = [shadow_topics.request(each).thing for each in topics if question(each) is SHADOW]
-    is_within = things.count(things[0]) <= IN_FLIGHT_MAX
-    return [] if is_within else shadow_topics.too_many(topics[0], ask.publish.payload)
+    under_way = [each.publish.topic for each in waiting]
+    is_beyond = shadow_topics.is_beyond(
+        topic, [each for each in under_way if question(each) is SHADOW]
+    )
+    return shadow_topics.too_many(topic, ask.publish.payload) if is_beyond else []

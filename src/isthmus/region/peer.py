@@ -26,12 +26,13 @@ from isthmus.config import Peer, RegionConfig
 from isthmus.core import item as items
 from isthmus.core.cursor import Cursor
 from isthmus.core.pull import Pull
+from isthmus.core.shadow_telling import FirstFill, first_fill
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import SubscriptionsReply
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
 from isthmus.region.own_messages import OwnMessages
-from isthmus.region.shadow_teller import FirstFill, ShadowTeller
+from isthmus.region.shadow_teller import ShadowTeller
 from isthmus.region.state import StateStore, cursor_name, first_fill_name
 from isthmus.tasks import end
 
@@ -293,10 +294,10 @@ class PeerLink:
 
     async def _note_first_fill(self, head: protocol.HeadReply) -> None:
         """Write down what this region is given of a peer that it knew nothing of."""
-        if not self._first.incarnation:
-            is_first = self._told_cursor == Cursor()
-            self._first = FirstFill(head.incarnation, head.log_sequence if is_first else 0)
-            await self._state.put(first_fill_name(self.region), self._first)
+        first = first_fill(self._first, self._told_cursor, head.incarnation, head.log_sequence)
+        if first != self._first:
+            await self._state.put(first_fill_name(self.region), first)
+            self._first = first
 
     def _told(self, cursor: Cursor) -> None:
         self._told_cursor = self._unsaved["log"] = cursor

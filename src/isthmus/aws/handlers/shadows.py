@@ -14,6 +14,7 @@ from isthmus.aws.context import Context
 from isthmus.aws.operations import OPERATIONS, Output, Parameters
 from isthmus.aws.service_error import ServiceError
 from isthmus.core import shadow_topics, shadows
+from isthmus.core.shadow_call import deleting, updating
 from isthmus.core.shadow_request import ShadowRefused, read_update
 from isthmus.core.shadow_topics import ACCEPTED, DELETE
 
@@ -38,7 +39,7 @@ async def update_thing_shadow(context: Context, parameters: Parameters) -> Outpu
     """Whoever subscribes hears of it as of an update by MQTT."""
     with _refusals():
         request = read_update(parameters.get("payload", b""))
-        updated = await shadowed.update(context, _key(parameters), request)
+        updated = await shadowed.write(context, _key(parameters), updating(request))
     context.events += shadow_topics.of_update(updated)
     return {"payload": updated.accepted()}
 
@@ -48,7 +49,7 @@ async def delete_thing_shadow(context: Context, parameters: Parameters) -> Outpu
     """The version that was deleted."""
     key = _key(parameters)
     with _refusals():
-        deleted = await shadowed.delete(context, key, None)
+        deleted = await shadowed.write(context, key, deleting(None))
     context.events.append((shadow_topics.told(key, DELETE, ACCEPTED), deleted.accepted))
     return {"payload": deleted.accepted}
 
