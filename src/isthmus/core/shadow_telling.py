@@ -3,9 +3,10 @@
 The region in which a shadow is updated tells its own devices (``core/shadow_call.py``); who is
 connected where it arrives by the log hears of it by messages that this region stores in its bus.
 
-*What has come is told, if this process lives or not.* How far all is told is written down; what is
-behind that place is told again when contact begins anew, though nothing may have changed by it:
-without what was before, which nobody knows any more.
+*What has come is told, if this process lives or not.* How far all is told is written down, as a
+revision of our own log: the peer may begin its log anew at any time. When contact begins anew, what
+we have taken in behind that revision is told again, though nothing may have changed by it: without
+what was before, which nobody knows any more.
 """
 
 from __future__ import annotations
@@ -48,13 +49,22 @@ def first_fill(known: FirstFill, told: Cursor, incarnation: str, head: int) -> F
     return FirstFill(incarnation, head if told == Cursor() else 0)
 
 
+class Told(NamedTuple):
+    """Up to where all is told."""
+
+    #: In the peer's log.
+    cursor: Cursor = Cursor()
+    #: In our own: what has come from this peer, up to here.
+    revision: int = 0
+
+
 class Step(NamedTuple):
     """What is to be done next."""
 
     #: To be stored together; perhaps none.
     messages: list[Message]
-    #: Up to where all is told once they are on disk; None where there is more of the same entries.
-    told: Cursor | None
+    #: What holds once they are on disk; None where there is more of the same entries.
+    told: Told | None
 
 
 class ShadowTelling:
@@ -66,28 +76,43 @@ class ShadowTelling:
         #: Of the messages that wait.
         self._bytes = 0
         self._silent_until = 0
-        #: Behind the first and up to the second, what is known already may not have been told.
-        self._again = 0, 0
+        #: Of our log: the newest that was merged, and that up to which all is noted.
+        self._revision = self._noted_until = 0
+        #: Entries of the peer's log up to the first, and versions in ours up to the second, may be
+        #: known here and not told.
+        self._again_until = 0, 0
 
-    def begin(self, told: Cursor, incarnation: str, head: int, first: FirstFill) -> None:
-        """The log is read anew: all up to ``told`` is told, and it ends at ``head`` now."""
+    def begin(
+        self, told: Told, incarnation: str, head: int, own_head: int, first: FirstFill
+    ) -> None:
+        """The log is read anew: what was written down of it, and where it and ours end now."""
         is_same = first.incarnation == incarnation
         self._silent_until = first.silent_until if is_same else 0
-        self._again = (told.sequence, head) if told.incarnation == incarnation else (0, 0)
+        self._noted_until = max(self._noted_until, told.revision)
+        self._revision = max(self._revision, self._noted_until)
+        self._again_until = head, own_head
 
-    def merged(self, sequence: int, before: Item, after: Item) -> None:
-        """Note what is to be told of an entry: our version before and after it was joined."""
+    def merged(self, sequence: int, before: Item, after: Item, revision: int) -> None:
+        """Note what is to be told of an entry: our version before and after it was joined.
+
+        ``revision`` is that of our version.
+        """
+        self._revision = max(self._revision, revision)
         if after.kind != SHADOW or sequence <= self._silent_until:
             return
         told: Messages = []
-        behind, until = self._again
         changed = shadows.changed(before, after)
         if changed is not None:
             told = shadow_topics.of_change(changed)
-        elif behind < sequence <= until:
+        elif revision > self._noted_until and self._may_be_untold(sequence, revision):
             told = shadow_topics.again(after)
         at_ms = after.modified_ms
         self._noted += (Message(0, topic, payload, 1, False, at_ms) for topic, payload in told)
+
+    def _may_be_untold(self, sequence: int, revision: int) -> bool:
+        # What is newer in both was written here since, and has come back: whoever wrote it told it.
+        head, own_head = self._again_until
+        return sequence <= head or revision <= own_head
 
     def reached(self, cursor: Cursor) -> int:
         """All entries up to here have been noted: they are told from now on.
@@ -95,13 +120,15 @@ class ShadowTelling:
         Answers how many messages are dropped, as too much waits.
         """
         noted, self._noted = self._noted, []
+        # Whatever is merged from here on has a greater one.
+        self._noted_until = self._revision
         dropped, size = 0, _size(noted)
         if self._bytes + size > WAITING_MAX_BYTES:
             noted, dropped, size = [], len(noted), 0
         self._bytes += size
         *parts, last = _parts(noted)
         self._steps += (Step(part, None) for part in parts)
-        self._steps.append(Step(last, cursor))
+        self._steps.append(Step(last, Told(cursor, self._revision)))
         return dropped
 
     def next(self) -> Step | None:

@@ -29,6 +29,8 @@ class Merged(NamedTuple):
 
     before: Item
     after: Item
+    #: Of the version after, in our log.
+    revision: int
 
 
 class ItemStore(LogView):
@@ -90,9 +92,9 @@ class ItemStore(LogView):
     async def merge(self, theirs: Item) -> Merged:
         """Join a peer's version into ours."""
         merge = Merge(self, theirs)
-        after, _ = await self._perform(merge)
+        after, revision = await self._perform(merge)
         for each in merge.conflicts:
             path = each.path[:PATH_SHOWN_MAX]
             extra = {"action": "conflict", "item": f"{each.kind}/{each.key}{path}"}
             _log.warning("two regions wrote the same field at once", extra=extra)
-        return Merged(merge.mine, after)
+        return Merged(merge.mine, after, revision)

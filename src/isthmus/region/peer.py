@@ -26,14 +26,14 @@ from isthmus.config import Peer, RegionConfig
 from isthmus.core import item as items
 from isthmus.core.cursor import Cursor
 from isthmus.core.pull import Pull
-from isthmus.core.shadow_telling import FirstFill, first_fill
+from isthmus.core.shadow_telling import FirstFill, Told, first_fill
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import SubscriptionsReply
 from isthmus.region.bus import BusCopies
 from isthmus.region.items import ItemStore
 from isthmus.region.own_messages import OwnMessages
 from isthmus.region.shadow_teller import ShadowTeller
-from isthmus.region.state import StateStore, cursor_name, first_fill_name
+from isthmus.region.state import StateStore, cursor_name, first_fill_name, told_name
 from isthmus.tasks import end
 
 T = TypeVar("T")
@@ -73,16 +73,17 @@ class PeerLink:
         self._state = state
         self._own_incarnation = incarnation
         self._on_head = on_head
-        self._teller = ShadowTeller(own, self._told)
-        #: Up to here of the peer's log everything is told: what is written down.
-        self._told_cursor = Cursor()
+        self._teller = ShadowTeller(own, self._is_told)
+        #: Up to here everything is told: what is written down.
+        self._told = Told()
         self._first = FirstFill()
         self._client: Client | None = None
         #: Whether our own streams took the last copy: who cannot store must not be counted on.
         self._storing = True
         self._lost = asyncio.Event()
         self._moved = asyncio.Event()
-        self._unsaved: dict[str, Cursor] = {}
+        #: By name in the state stream.
+        self._unsaved: dict[str, object] = {}
         self._loss = ""
 
     # Life
@@ -91,7 +92,8 @@ class PeerLink:
         """Read how far we had pulled; before anybody may ask us."""
         self.pull.log = await self._state.get(self._cursor("log"), Cursor) or Cursor()
         self.pull.bus = await self._state.get(self._cursor("bus"), Cursor) or Cursor()
-        self._told_cursor = self.pull.log
+        revision = await self._state.get(told_name(self.region), int) or 0
+        self._told = Told(self.pull.log, revision)
         name = first_fill_name(self.region)
         self._first = await self._state.get(name, FirstFill) or FirstFill()
 
@@ -174,7 +176,9 @@ class PeerLink:
             raise Unavailable(f"{self.region} has started again")
         self._on_head(self.region, head)
         await self._note_first_fill(head)
-        self._teller.begin(self._told_cursor, head.incarnation, head.log_sequence, self._first)
+        # After contact was lost: what was on its way into our log may still have come there.
+        own_head = await self._store.log.head()
+        self._teller.begin(self._told, head.incarnation, head.log_sequence, own_head, self._first)
         await self._back_fill(head)
         await self._confirm_all()
         pulls = [
@@ -294,20 +298,22 @@ class PeerLink:
 
     async def _note_first_fill(self, head: protocol.HeadReply) -> None:
         """Write down what this region is given of a peer that it knew nothing of."""
-        first = first_fill(self._first, self._told_cursor, head.incarnation, head.log_sequence)
+        first = first_fill(self._first, self._told.cursor, head.incarnation, head.log_sequence)
         if first != self._first:
             await self._state.put(first_fill_name(self.region), first)
             self._first = first
 
-    def _told(self, cursor: Cursor) -> None:
-        self._told_cursor = self._unsaved["log"] = cursor
+    def _is_told(self, told: Told) -> None:
+        self._told = told
+        self._unsaved[self._cursor("log")] = told.cursor
+        self._unsaved[told_name(self.region)] = told.revision
 
     async def _pull_bus(self) -> None:
         stream = streams.bus(self.region)
         async for entries in self._follow(stream, self.pull.bus.sequence):
             self.pull.confirm(await self._copy(self.region, entries), monotonic_s())
             last = entries[-1]
-            self._unsaved["bus"] = self.pull.took_bus(last.sequence, entry_id(last))
+            self._unsaved[self._cursor("bus")] = self.pull.took_bus(last.sequence, entry_id(last))
             await self._progressed()
 
     async def _progressed(self) -> None:
@@ -320,11 +326,11 @@ class PeerLink:
         while True:
             await asyncio.sleep(CURSOR_SAVE_S)
             unsaved, self._unsaved = self._unsaved, {}
-            for stream, cursor in unsaved.items():
+            for name, value in unsaved.items():
                 try:
-                    await self._state.put(self._cursor(stream), cursor)
+                    await self._state.put(name, value)
                 except Unavailable as error:
-                    self._unsaved.setdefault(stream, cursor)
+                    self._unsaved.setdefault(name, value)
                     _log.info("a cursor is not saved yet", extra={"reason": str(error)})
 
     async def level_with(self, head: protocol.HeadReply) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from isthmus.core.batch import Message
 from isthmus.core.cursor import Cursor
-from isthmus.core.shadow_telling import FirstFill, ShadowTelling
+from isthmus.core.shadow_telling import FirstFill, ShadowTelling, Told
 from isthmus.errors import Unavailable
 from isthmus.region.items import Merged
 from isthmus.region.own_messages import OwnMessages
@@ -24,20 +24,22 @@ RETRY_S = 0.5
 class ShadowTeller:
     """What is to be told of one peer's log."""
 
-    def __init__(self, own: OwnMessages, told: Callable[[Cursor], None]) -> None:
+    def __init__(self, own: OwnMessages, told: Callable[[Told], None]) -> None:
         """``told`` hears up to where everything is told."""
         self._own = own
         self._told = told
         self._telling = ShadowTelling()
         self._changed = asyncio.Event()
 
-    def begin(self, told: Cursor, incarnation: str, head: int, first: FirstFill) -> None:
-        """The log is read anew: all up to ``told`` is told, and it ends at ``head`` now."""
-        self._telling.begin(told, incarnation, head, first)
+    def begin(
+        self, told: Told, incarnation: str, head: int, own_head: int, first: FirstFill
+    ) -> None:
+        """The log is read anew: what was written down of it, and where it and ours end now."""
+        self._telling.begin(told, incarnation, head, own_head, first)
 
     def merged(self, sequence: int, merged: Merged) -> None:
         """Note what is to be told of an item that has come."""
-        self._telling.merged(sequence, merged.before, merged.after)
+        self._telling.merged(sequence, *merged)
 
     def reached(self, cursor: Cursor) -> None:
         """All entries up to here have been noted: they are told from now on."""

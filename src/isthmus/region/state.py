@@ -30,6 +30,11 @@ def first_fill_name(peer: str) -> str:
     return f"state.first-fill.{peer}"
 
 
+def told_name(peer: str) -> str:
+    """Up to which revision of our own log it is told what has come from a peer."""
+    return f"state.told.{peer}"
+
+
 def read_name(origin: str) -> str:
     """How far the bus stream of a region was read here."""
     return f"state.read.{origin}"
