@@ -22,9 +22,10 @@ from aws_clients import Caller, a_key
 from client_documents import Snippet, snippets
 from client_programs import ALL, ANSWER_S, CLIENTS, JS, Client, Instead, Place, Program, running
 from mqtt_wire import Wire
-from regions import HOME, Cable, Regions, two_regions, until
+from regions import HOME, Regions, two_regions, until
 
 from isthmus.local import aws_profile, bring_up, foreground
+from isthmus.local.cable import Cable
 from isthmus.wire import mqtt3
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -1,4 +1,4 @@
-"""Two real regions for the tests of one file, and a network between them that can be cut."""
+"""Two real regions for the tests of one file, which can be cut off from each other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ import os
 import random
 import signal
 import ssl
-import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from socket import SO_LINGER, SOL_SOCKET
 from typing import Any
 
 import msgspec
@@ -56,79 +54,12 @@ async def until(
         raise AssertionError(f"not within {within_s} s: {what}") from None
 
 
-class Cable:
-    """What one region's NATS is reached through by the other region."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._target = (host, port)
-        #: How long whatever goes either way is under way; who is far away can be lost with it.
-        self.delay_s = 0.0
-        self._is_lost = False
-        self._server: asyncio.Server | None = None
-        self._ends: set[asyncio.StreamWriter] = set()
-        self._pumps: set[asyncio.Task[None]] = set()
-        self.port = 0
-
-    async def heal(self) -> None:
-        self._is_lost = False
-        host, _ = self._target
-        self._server = await asyncio.start_server(self._connect, host, self.port)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    def lose(self) -> None:
-        """Lose what is under way, and whatever comes before it heals; any thread may say so."""
-        self._is_lost = True
-
-    async def cut(self, *, reset: bool = False) -> None:
-        """Close what is open, or reset it, and take nothing new."""
-        if self._server is None:
-            return
-        self._server.close()
-        self._server = None
-        for end in list(self._ends):
-            if reset:
-                at_once = struct.pack("ii", 1, 0)
-                end.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, at_once)
-            end.transport.abort()
-        for pump in list(self._pumps):
-            pump.cancel()
-        await asyncio.gather(*self._pumps, return_exceptions=True)
-
-    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            far_reader, far_writer = await asyncio.open_connection(*self._target)
-        except OSError:
-            writer.transport.abort()
-            return
-        self._ends |= {writer, far_writer}
-        for source, sink in ((reader, far_writer), (far_reader, writer)):
-            pump = asyncio.create_task(self._pump(source, sink))
-            self._pumps.add(pump)
-            pump.add_done_callback(self._pumps.discard)
-
-    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
-        try:
-            while data := await source.read(65_536):
-                if self.delay_s:
-                    await asyncio.sleep(self.delay_s)
-                if self._is_lost:
-                    return
-                sink.write(data)
-                await sink.drain()
-        except OSError:
-            pass
-        finally:
-            sink.transport.abort()
-            self._ends.discard(sink)
-
-
 class Regions:
     """The system, and what tests ask of it."""
 
     def __init__(self, system: LocalSystem, operator: Operator) -> None:
         self.system = system
         self.operator = operator
-        self.cables: dict[str, Cable] = {}
         #: What ended without being asked to.
         self.ended: list[str] = []
 
@@ -319,13 +250,6 @@ class Regions:
         self.system.kill(region)
         await self.system.gone(region)
 
-    async def cut(self) -> None:
-        """Cut the regions off from each other; everything else goes on."""
-        await asyncio.gather(*(cable.cut() for cable in self.cables.values()))
-
-    async def heal(self) -> None:
-        await asyncio.gather(*(cable.heal() for cable in self.cables.values()))
-
 
 @asynccontextmanager
 async def two_regions(
@@ -343,19 +267,13 @@ async def two_regions(
     """
     changes.setdefault("alone_after_s", STALL_S)
     ended: list[str] = []
-    settings = Settings(directory, launcher=launcher, aws_api=aws_api)
+    settings = Settings(directory, launcher=launcher, aws_api=aws_api, cables=cuttable)
     system = LocalSystem(settings, random.Random(), ended.append)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(system.stop)
         operator = await stack.enter_async_context(Operator(system))
         regions = Regions(system, operator)
         regions.ended = ended
-        if cuttable:
-            for region in system.settings.regions:
-                address = system.address(region)
-                cable = regions.cables[region] = Cable(address.host, address.ports["nats"])
-                await cable.heal()
-                stack.push_async_callback(cable.cut)
         for region in system.settings.regions:
             _configure(regions, region, changes)
         _look_seldom(regions)
@@ -365,14 +283,7 @@ async def two_regions(
 
 def _configure(regions: Regions, region: str, changes: dict[str, Any]) -> None:
     file = regions.system.region_dir(region) / "region.toml"
-    config = configs.load(file, RegionConfig)
-    peers = []
-    for peer in config.peers:
-        if cable := regions.cables.get(peer.region):
-            url = f"tls://{regions.system.address(peer.region).host}:{cable.port}"
-            peer = msgspec.structs.replace(peer, nats=msgspec.structs.replace(peer.nats, url=url))
-        peers.append(peer)
-    configs.dump(file, msgspec.structs.replace(config, peers=tuple(peers), **changes))
+    configs.dump(file, msgspec.structs.replace(configs.load(file, RegionConfig), **changes))
 
 
 def _look_seldom(regions: Regions) -> None:

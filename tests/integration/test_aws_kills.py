@@ -163,7 +163,7 @@ async def test_a_process_of_the_api_is_killed(
 
 def kill_and_lose(regions: Regions) -> None:
     """A region goes with all that it had on the way to the other one."""
-    for cable in regions.cables.values():
+    for cable in regions.system.cables.values():
         cable.lose()
     regions.system.kill(HOME)
 
@@ -178,19 +178,19 @@ async def test_a_whole_region_is_killed(
         try:
             await one.begin()
             one.count.kill = lambda: kill_and_lose(regions)
-            for cable in regions.cables.values():
+            for cable in regions.system.cables.values():
                 cable.delay_s = FAR_S
             await one.write()
             assert one.count.unanswered
             await regions.system.gone(HOME)
-            await regions.cut()
-            for cable in regions.cables.values():
+            await regions.system.cut()
+            for cable in regions.system.cables.values():
                 cable.delay_s = 0.0
             # Before the other one is back: what was confirmed is here already.
             assert one.count.alone < one.count.acknowledged
             await serves(regions, key, OTHER)
             await one.check(OTHER, is_away=True)
-            await regions.heal()
+            await regions.system.heal()
             await regions.system.start(HOME)
             await regions.together()
             await serves(regions, key, HOME)

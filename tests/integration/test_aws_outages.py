@@ -37,12 +37,12 @@ async def is_served(call: Caller) -> bool:
 
 async def test_a_region_that_is_alone_says_that_nobody_confirmed(regions: Regions) -> None:
     call = Caller(regions, await a_key(regions))
-    await regions.cut()
+    await regions.system.cut()
     try:
         await regions.alone(HOME)
         headers = await call.make("written-alone")
     finally:
-        await regions.heal()
+        await regions.system.heal()
     assert headers["x-isthmus-replicated"] == "false"
     assert "x-isthmus-confirmed-by" not in headers
     await regions.together()
@@ -74,7 +74,7 @@ async def test_a_running_process_takes_over_a_new_incarnation(regions: Regions) 
     before = (await regions.status(HOME))["incarnation"]
     pid = regions.system.pids(HOME)[f"{HOME}-api"]
     # Without a peer that proves that nothing is lost, the services begin another one.
-    await regions.cut()
+    await regions.system.cut()
     try:
         await regions.kill_part(HOME, "services")
 
@@ -89,7 +89,7 @@ async def test_a_running_process_takes_over_a_new_incarnation(regions: Regions) 
         await until("it serves", lambda: is_served(call))
         assert (await call.make("survives", "after"))["x-isthmus-replicated"] == "false"
     finally:
-        await regions.heal()
+        await regions.system.heal()
     await regions.together()
     assert (await call.make("survives", "after"))["x-isthmus-confirmed-by"] == OTHER
     item = await regions.item(HOME, KIND, "survives")

@@ -185,7 +185,7 @@ async def test_a_device_goes_on_in_a_region_that_has_lost_the_first(
         _, created = await ask(wire, CREATE.format("json"), {})
     token = created["certificateOwnershipToken"]
     asked = {"certificateOwnershipToken": token, "parameters": {"Serial": "moves"}}
-    await regions.cut()
+    await regions.system.cut()
     try:
         await regions.alone(OTHER)
         async with claimed(regions, claim, "moves-1", OTHER) as wire:
@@ -193,7 +193,7 @@ async def test_a_device_goes_on_in_a_region_that_has_lost_the_first(
             how, _ = await ask(wire, PROVISION.format("json"), asked)
             assert how == "accepted"
     finally:
-        await regions.heal()
+        await regions.system.heal()
     own = kept(tmp_path, "own", created["certificatePem"], created["privateKey"])
     context = regions.tls(None)
     context.load_cert_chain(own.certificate, own.key)

@@ -466,12 +466,12 @@ async def test_a_region_that_is_cut_off_answers_when_it_is_alone(regions: Region
     name = await publisher(regions, "is-alone")
     async with HttpsDevice(regions, name) as device:
         await device.publish("/topics/alone?qos=1", b"before")
-        await regions.cut()
+        await regions.system.cut()
         try:
             await device.publish("/topics/alone?qos=1", b"meanwhile")
             assert await regions.is_alone(HOME)
         finally:
-            await regions.heal()
+            await regions.system.heal()
         await regions.together()
     for region in (HOME, OTHER):
         await until(
@@ -492,7 +492,7 @@ async def test_what_a_region_may_not_promise_alone_is_refused_in_time(regions: R
         HttpsDevice(regions, name, listen=listen) as device,
     ):
         await device.publish("/topics/never/1?qos=1", b"x")
-        await regions.cut()
+        await regions.system.cut()
         try:
             await regions.alone(HOME)
             answer = await device.post("/topics/never/2?qos=1", b"x")
@@ -500,6 +500,6 @@ async def test_what_a_region_may_not_promise_alone_is_refused_in_time(regions: R
             # Nobody waits for this one.
             await device.publish("/topics/never/3?qos=0", b"x")
         finally:
-            await regions.heal()
+            await regions.system.heal()
         await regions.together()
         await device.publish("/topics/never/4?qos=1", b"x")

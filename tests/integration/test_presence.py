@@ -162,9 +162,9 @@ async def test_who_was_only_cut_off_is_said_to_be_there_again(regions: Regions) 
         regions.client(HOME, "is-cut-off") as wire,
     ):
         connected = await events.connected()
-        await regions.cut()
+        await regions.system.cut()
         assert await events.disconnected(connected) == "SERVER_ERROR"
-        await regions.heal()
+        await regions.system.heal()
         again = await events.connected()
         assert again["sessionIdentifier"] == connected["sessionIdentifier"]
         assert again["versionNumber"] > connected["versionNumber"]

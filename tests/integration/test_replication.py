@@ -40,7 +40,7 @@ async def test_regions_that_were_cut_off_from_each_other_converge_and_list_what_
     revoked = regions.identity("revoked-here").certificate_id
 
     async with regions.sender(HOME, names[2]) as here, regions.sender(OTHER, names[3]) as there:
-        await regions.cut()
+        await regions.system.cut()
         await asyncio.gather(regions.alone(HOME), regions.alone(OTHER))
         here.publish(20)
         there.publish(20)
@@ -51,7 +51,7 @@ async def test_regions_that_were_cut_off_from_each_other_converge_and_list_what_
             here.settled(),
             there.settled(),
         )
-        await regions.heal()
+        await regions.system.heal()
         await regions.together()
         await asyncio.gather(regions.in_both_lakes(here), regions.in_both_lakes(there))
 
@@ -99,11 +99,11 @@ async def test_a_wiped_region_gets_everything_back_before_it_admits_anybody(
     await regions.kill(OTHER)
     regions.system.wipe(OTHER)
     # It runs, and has not met the other region yet.
-    await regions.cut()
+    await regions.system.cut()
     await regions.system.start(OTHER)
     async with regions.wire(OTHER, name) as wire:
         first = await wire.connect(name)
-    await regions.heal()
+    await regions.system.heal()
     codes = await answers_until_admitted(regions, OTHER, name)
     at_admission = await regions.operator.digests(OTHER)
 

@@ -327,7 +327,7 @@ async def test_regions_that_were_apart_end_in_one_document(regions: Regions) -> 
     async with shadow(regions, "apart", region=OTHER) as device:
         await here("update_thing_shadow", thingName="apart", payload=json.dumps({"state": OFF}))
         assert (await device.told())[0] == "update/documents"
-        await regions.cut()
+        await regions.system.cut()
         try:
             await regions.alone(HOME)
             await regions.alone(OTHER)
@@ -337,7 +337,7 @@ async def test_regions_that_were_apart_end_in_one_document(regions: Regions) -> 
             heard = dict([await device.told() for _ in range(3)])
             assert heard["update/delta"]["state"] == {"there": 1, "both": "there"}
         finally:
-            await regions.heal()
+            await regions.system.heal()
             await regions.together()
         # And then what the other side has made of it.
         merged = {"here": 1, "there": 1, "both": "there"}

@@ -165,7 +165,7 @@ async def test_while_too_much_waits_for_the_peer_publishers_are_not_read_and_not
     ):
         assert await talks.connect(name) == 0
         await talks.publish(topic, b"first")
-        await regions.cut()
+        await regions.system.cut()
         talks.send(*(mqtt3.Publish(topic, bytes(size), 0) for _ in range(count)))
         talks.send(mqtt3.Publish(topic, b"last", 1, packet_id=9))
         await until("publishers are held", lambda: gateway._stats().shed.holding)
@@ -182,7 +182,7 @@ async def test_while_too_much_waits_for_the_peer_publishers_are_not_read_and_not
         assert shed.refused == {"backlog": 2}
         # What was read already, and no more.
         assert shed.backlog_bytes < count * size / 4
-        await regions.heal()
+        await regions.system.heal()
         assert (await talks.expect(mqtt3.Puback)).packet_id == 9
         await until("nothing is held", lambda: not gateway._stats().shed.holding)
         assert gateway._stats().shed.held >= 1

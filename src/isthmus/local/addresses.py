@@ -22,6 +22,8 @@ PORTS = {
     "api": 8443,
     "aws_api": 8446,
     "nats": 4222,
+    # Where the other regions reach NATS, where they do so through a cable.
+    "cable": 4223,
     "dns": 10053,
     "mesh": 8444,
 }

@@ -17,6 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from isthmus import config as configs
 from isthmus.adapters import private_files
 from isthmus.adapters.pki import Identity, Pki
@@ -37,6 +39,7 @@ from isthmus.core.zone import API_PREFIX
 from isthmus.errors import ConfigError, Unavailable
 from isthmus.local import nats_server
 from isthmus.local.addresses import Addresses, SiteAddress
+from isthmus.local.cable import Cable
 from isthmus.local.child import RESTART_S, Child
 
 WITNESS = "witness"
@@ -62,6 +65,8 @@ class Settings:
     one_address: bool = False
     #: Whether the regions have the AWS-compatible API.
     aws_api: bool = True
+    #: Whether regions reach each other's NATS through cables, so that they can be cut off.
+    cables: bool = False
 
     def validate(self) -> None:
         if len(set(self.regions)) != len(self.regions) or not self.regions:
@@ -100,6 +105,12 @@ class LocalSystem:
         make_key(self.secrets_key)
         self.canary = self.pki.device(CANARY)
         self.operator = self.pki.operator("operator")
+        #: By region, what its NATS is reached through by the others; none unless asked for.
+        self.cables = {
+            region: Cable(address.host, address.ports["nats"], address.ports["cable"])
+            for region in settings.regions
+            if settings.cables and (address := self.address(region))
+        }
         self._children: dict[str, dict[str, Child]] = {}
         self._restarts: set[asyncio.Task[None]] = set()
         self._write_configs()
@@ -194,6 +205,13 @@ class LocalSystem:
             nkey_seed=str(self.settings.state_dir / "secrets" / f"{region}-{user}.nk"),
         )
 
+    def _peer_access(self, peer: str, region: str) -> NatsAccess:
+        """How a region reaches the NATS of another one."""
+        access = self.nats_access(peer, f"peer-{region}")
+        if peer not in self.cables:
+            return access
+        return msgspec.structs.replace(access, url=self.address(peer).url("cable", "tls"))
+
     def _listen(self, site: str, service: str) -> Listen:
         address = self.address(site)
         return Listen(host=address.host, port=address.ports[service])
@@ -210,7 +228,7 @@ class LocalSystem:
             gateway_nats=self.nats_access(region, "gateway"),
             lake_nats=self.nats_access(region, "lake"),
             peers=tuple(
-                Peer(region=peer, nats=self.nats_access(peer, f"peer-{region}"))
+                Peer(region=peer, nats=self._peer_access(peer, region))
                 for peer in self.settings.regions
                 if peer != region
             ),
@@ -280,6 +298,8 @@ class LocalSystem:
         if site != WITNESS:
             region = self._make_region(site)
             children |= region
+            if cable := self.cables.get(site):
+                await cable.open()
             await region.pop("nats").start()
             await asyncio.gather(*(child.start() for child in region.values()))
 
@@ -337,6 +357,20 @@ class LocalSystem:
         for child in self._children[site].values():
             child.signal(signal.SIGCONT)
 
+    async def cut(self) -> None:
+        """Cut every region off from every other one; all else goes on."""
+        self._check_cables()
+        await asyncio.gather(*(cable.cut() for cable in self.cables.values()))
+
+    async def heal(self) -> None:
+        """Let regions that were cut off from each other reach each other again."""
+        self._check_cables()
+        await asyncio.gather(*(cable.heal() for cable in self.cables.values()))
+
+    def _check_cables(self) -> None:
+        if not self.cables:
+            raise ConfigError("cables is false: nothing can be cut", hint="Settings(cables=True)")
+
     async def gone(self, site: str) -> None:
         """Wait until every process of a site is gone."""
         for child in self._children[site].values():
@@ -357,6 +391,7 @@ class LocalSystem:
         servers = [child for child in children if child.name.endswith("-nats")]
         ran = await asyncio.gather(*(child.stop() for child in services))
         ran += await asyncio.gather(*(child.stop() for child in servers))
+        await asyncio.gather(*(cable.cut() for cable in self.cables.values()))
         self._addresses.release()
         os.close(self._lock)
         pairs = zip([*services, *servers], ran, strict=True)
