@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 
 from isthmus.core import shadows
+from isthmus.core.conflicts import item as conflict_item
 from isthmus.core.item import Item, conflicts, join
-from isthmus.core.registry import Writer, conflict_item
+from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import read_update
 from isthmus.core.stamp import StampClock
 

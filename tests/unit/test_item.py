@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.core import lattice, shadows
+from isthmus.core.conflicts import item as conflict_item
 from isthmus.core.item import (
     CONFLICTS_MAX,
     MAX_ITEM_BYTES,
@@ -20,7 +21,7 @@ from isthmus.core.item import (
     join,
 )
 from isthmus.core.lattice import Fields, Flag, GrowSet, Opaque, Register
-from isthmus.core.registry import Writer, conflict_item
+from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import read_update
 from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import Stamp, StampClock

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from isthmus.core import policies, registry
-from isthmus.core.item import Item, Write, conflicts, join
+from isthmus.core.item import Item, join
 from isthmus.core.registry import CertificateStatus, Writer
 from isthmus.core.stamp import StampClock
 
@@ -335,14 +335,3 @@ def test_a_policy_version_is_written_once():
     assert policies.put_version(item, us, "{}") is item
     one, other = policies.version_key("p", 2, "{}"), policies.version_key("p", 2, "{ }")
     assert one != other
-
-
-@pytest.mark.parametrize("value", [None, [], "x"])
-def test_conflicts_are_listed_under_their_own_id(value):
-    eu, us = writers()
-    here = Write(empty(), eu.clock, 1).set("a", value).done()
-    there = Write(empty(), us.clock, 2).set("a", 7).done()
-    (found,) = conflicts(here, there)
-    listed = registry.conflict_item(found)
-    assert (listed.kind, listed.key) == (registry.CONFLICT, found.id)
-    assert join(listed, listed).encode() == listed.encode()

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isthmus.core import item as items
+from isthmus.core.conflicts import CONFLICT
 from isthmus.core.item import Item, Write, join
 from isthmus.core.log_view import LogView
-from isthmus.core.registry import CONFLICT
 from isthmus.core.stamp import StampClock
 from isthmus.core.update import ATTEMPTS_MAX, Merge, Update
 from isthmus.errors import StaleRevision, Unavailable

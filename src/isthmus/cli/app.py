@@ -12,6 +12,7 @@ from isthmus.cli.api import api
 from isthmus.cli.bench import bench_app
 from isthmus.cli.ca import ca_app
 from isthmus.cli.command import command_app
+from isthmus.cli.conflicts import conflicts
 from isthmus.cli.device import device_app
 from isthmus.cli.drill import drill
 from isthmus.cli.expected_devices import expected_devices_app
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.command()(drill)
 app.command()(up)
+app.command()(conflicts)
 app.command()(serve)
 app.command()(sim)
 app.command(no_args_is_help=True)(api)

@@ -12,14 +12,14 @@ docs/correctness.md, section 4, that live here:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from isthmus.core import register_map
-from isthmus.core.item import Conflict, Item, Write
-from isthmus.core.lattice import Fields, Flag, GrowSet, Live, Register, canonical
+from isthmus.core.item import Item, Write
+from isthmus.core.lattice import Flag, GrowSet, Live
 from isthmus.core.stamp import StampClock
 
 THING = "thing"
@@ -28,7 +28,6 @@ POLICY = "policy"
 POLICY_VERSION = "policy-version"
 #: A policy attached to a principal, or a principal attached to a thing.
 ATTACHMENT = "attachment"
-CONFLICT = "conflict"
 
 
 class CertificateStatus(StrEnum):
@@ -218,18 +217,3 @@ def _attach(entry: Mapping[str, Any], detaches: frozenset[str]) -> Attach:
         contested=bool(detaches - set(entry["saw"])),
         exclusive=entry.get("exclusive") is True,
     )
-
-
-# Conflicts
-
-
-def conflict_item(conflict: Conflict) -> Item:
-    """The item that lists a conflict: the same bytes in every region."""
-    sides: Sequence[Register | None] = (conflict.kept, conflict.discarded)
-    value = {
-        "path": conflict.path,
-        "sides": [side and {"dot": side.dot, "value": side.value} for side in sides],
-        "of": [conflict.kind, conflict.key],
-    }
-    fields = Fields({"conflict": GrowSet(frozenset({canonical(value).decode()}))})
-    return Item(CONFLICT, conflict.id, {}, fields)

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from isthmus.core import conflicts
 from isthmus.core import item as items
-from isthmus.core import registry
 from isthmus.core.item import Conflict, Item
 from isthmus.errors import Unavailable
 
@@ -101,4 +101,4 @@ class Merge(Update):
 
         Once the join is written nobody finds the conflict again.
         """
-        return [Merge(self._log, registry.conflict_item(each)) for each in self.conflicts]
+        return [Merge(self._log, conflicts.item(each)) for each in self.conflicts]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import aiohttp
 import msgspec
@@ -195,6 +195,19 @@ class Operator:
             if page["next"] is None:
                 return found
             behind = f"{url}?after={quote(page['next'], safe='')}"
+
+    async def conflicts(
+        self, region: str, kind: str = "", key: str = ""
+    ) -> AsyncIterator[dict[str, Any]]:
+        """The conflicts that a region lists, the newest first: all, or of a kind or key only."""
+        asked = {name: text for name, text in (("kind", kind), ("key", key)) if text}
+        while True:
+            page = await self._call("GET", self._api(region, f"/v1/conflicts?{urlencode(asked)}"))
+            for each in page["conflicts"]:
+                yield each
+            if page["next"] is None:
+                return
+            asked["after"] = page["next"]
 
     async def status(self, region: str) -> dict[str, Any]:
         answer: dict[str, Any] = await self._call("GET", self._api(region, "/v1/status"))

@@ -12,6 +12,7 @@ names the regions that confirmed it.
     POST /v1/suspensions                  of things and groups; POST /v1/resumptions ends them
     GET  /v1/suspensions                  those that hold, a page at a time
     POST /v1/expected-devices             activated when they come; /removal: no longer; GET: all
+    GET  /v1/conflicts                    the newest first, a page at a time; ?kind= and ?key=
     GET  /v1/connections/{client}         where a client is connected, or was, and since when
     GET  /v1/status                       this region, its peers, its gateways
     GET  /v1/digests                      a hash of every item, as this process holds it
@@ -42,6 +43,7 @@ from isthmus.core.view import View
 from isthmus.errors import InputError, IsthmusError, Unavailable
 from isthmus.region import bodies
 from isthmus.region.access_keys import AccessKeys
+from isthmus.region.conflicts import Conflicts
 from isthmus.region.expected_devices import ExpectedDevices
 from isthmus.region.suspensions import Suspensions
 from isthmus.region.writes import Writes
@@ -113,6 +115,7 @@ class Api:
                 web.post("/v1/expected-devices", _answer(expected.expect)),
                 web.get("/v1/expected-devices", _answer(expected.list)),
                 web.post("/v1/expected-devices/removal", _answer(expected.forget)),
+                web.get("/v1/conflicts", _answer(Conflicts(self._services.store.view).list)),
                 web.post("/v1/devices", self._register),
                 web.post("/v1/certificates/{id}/revoke", self._revoke),
                 web.get("/v1/connections/{client:.+}", self._connection),

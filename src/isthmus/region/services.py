@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -24,8 +24,11 @@ from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.nats.entries import id_at
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import RegionConfig
+from isthmus.core import conflicts
 from isthmus.core.admission import Absence
 from isthmus.core.alone import AloneKeeper, AloneState
+from isthmus.core.catalogue import Listed
+from isthmus.core.conflicts import CONFLICT
 from isthmus.core.cursor import keeps_incarnation
 from isthmus.core.departed import acts_for
 from isthmus.core.stamp import StampClock
@@ -60,6 +63,8 @@ CATCH_UP_S = 10.0
 #: read again from their beginning.
 OTHER_PEERS_S = 3.0
 ALONE_HISTORY = 100
+#: What operators page through, beside what every view lists.
+LISTED: Mapping[str, Listed] = {CONFLICT: conflicts.listed}
 
 
 class Services:
@@ -72,7 +77,7 @@ class Services:
         self._state = StateStore(client)
         self._incarnation: asyncio.Future[str] = loop.create_future()
         self._regions = [config.region, *(peer.region for peer in config.peers)]
-        self.store = ItemStore(NatsChangeLog(client), table)
+        self.store = ItemStore(NatsChangeLog(client), table, LISTED)
         self.copies = BusCopies(client, config.region, self._regions)
         self.promises = Promises(lambda: self.keeper.state.answers)
         self.keeper = self._keeper(AloneState())
@@ -327,7 +332,7 @@ async def run_services(config: RegionConfig, ready: Callable[[], None]) -> None:
     try:
         directory = Path(config.state_dir)
         async with (
-            view_table(directory, "services", client) as table,
+            view_table(directory, "services", client, LISTED) as table,
             view_table(directory, "events", client) as told,
         ):
             await Services(config, client, table, told).run(ready)

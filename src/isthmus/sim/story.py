@@ -39,9 +39,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-import msgspec
-
-from isthmus.core import registry
+from isthmus.core import conflicts, registry
 from isthmus.core.item import Item
 from isthmus.errors import BrokenInvariant, InputError
 from isthmus.sim import lake, session_verdict, verbs, verdict
@@ -427,14 +425,14 @@ def _show_conflicts(system: System) -> Iterator[str]:
     for name, region in system.regions.items():
         found = 0
         for entry in region.store.stream(LOG).after(0, limit=10**9):
-            if entry.subject[0] == registry.CONFLICT:
+            if entry.subject[0] == conflicts.CONFLICT:
                 found += 1
-                item = system.decoded(entry.payload)
-                conflict = msgspec.json.decode(min(item.fields.values["conflict"].encode()))
-                kept, discarded = (side and side["value"] for side in conflict["sides"])
+                conflict = conflicts.read(system.decoded(entry.payload))
+                assert conflict is not None
+                kept = conflict.kept and conflict.kept.value
                 kept = "its deletion" if kept is None else kept
-                where = f"{' '.join(conflict['of'])}{conflict['path']}"
-                yield f"{name}: {where}: {kept} was kept, {discarded} gave way"
+                where = f"{conflict.kind} {conflict.key}{conflict.path}"
+                yield f"{name}: {where}: {kept} was kept, {conflict.discarded.value} gave way"
         if not found:
             yield f"{name}: none"
 

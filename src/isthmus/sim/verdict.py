@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Set
 from typing import TYPE_CHECKING, Any
 
-from isthmus.core import lattice, registry
+from isthmus.core import conflicts, lattice, registry
 from isthmus.core.item import Item
 from isthmus.core.lattice import Flag, GrowSet, Live
 from isthmus.sim import lake
@@ -225,7 +225,7 @@ def _listed(system: System, region: str) -> set[tuple[str, str, str, str]]:
     """Kind, key and path of every conflict, with each dot that it names."""
     found = set()
     for (kind, _), payload in _log(system, region).items():
-        if kind == registry.CONFLICT:
+        if kind == conflicts.CONFLICT:
             field = system.decoded(payload).fields.get("conflict")
             assert isinstance(field, GrowSet)
             for text in sorted(field.members):
