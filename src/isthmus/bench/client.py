@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Iterable
 from functools import cache
 from itertools import cycle
-from typing import TypeVar, cast
+from typing import Protocol, TypeVar, cast
 
-from isthmus.bench.plan import Client, LoadPlan
+from isthmus.bench.plan import Client
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.tasks import end
 from isthmus.wire import mqtt3_encode, packets
@@ -127,33 +127,48 @@ class MqttClient(asyncio.Protocol):
             self.transport.close()
 
 
-class Dialler:
-    """Connects clients of one plan."""
+class Server(Protocol):
+    """Where clients connect; the fields are those of a ``LoadPlan``."""
 
-    def __init__(self, plan: LoadPlan) -> None:
-        self._plan = plan
+    @property
+    def host(self) -> str: ...
+    @property
+    def port(self) -> int: ...
+    @property
+    def hostname(self) -> str: ...
+    @property
+    def ca_file(self) -> str: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+
+class Dialler:
+    """Connects clients to one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
         self._tls = cache(self._make_tls)
-        self._sources = cycle([(host, 0) for host in plan.sources] or [None])
+        self._sources = cycle([(host, 0) for host in server.sources] or [None])
 
     def _make_tls(self, certificate: str, key: str) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.load_verify_locations(self._plan.ca_file)
+        context.load_verify_locations(self._server.ca_file)
         context.load_cert_chain(certificate, key)
         return context
 
     async def connect(self, client: C) -> C:
         """Handshake, CONNECT, CONNACK. Raises Unavailable with what went wrong."""
-        plan, spec = self._plan, client.client
+        server, spec = self._server, client.client
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
                 await loop.create_connection(
                     lambda: client,
-                    plan.host,
-                    plan.port,
+                    server.host,
+                    server.port,
                     ssl=self._tls(spec.certificate, spec.key),
-                    server_hostname=plan.hostname,
+                    server_hostname=server.hostname,
                     local_addr=next(self._sources),
                 )
                 await client.accepted
