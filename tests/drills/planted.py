@@ -10,6 +10,8 @@ import asyncio
 import sys
 from collections.abc import Callable
 
+from mistreated_shadows import mistreat_shadows
+
 from isthmus.cli import main
 from isthmus.core import item as items
 from isthmus.core.admission import Admission, Gate
@@ -66,6 +68,7 @@ def revive_what_was_revoked() -> None:
 
 
 BUGS: dict[str, Callable[[], None]] = {
+    "mistreat-shadows": mistreat_shadows,
     "none": lambda: None,
     "forget-certificates": forget_certificates,
     "acknowledge-when-stored-here": acknowledge_when_stored_here,

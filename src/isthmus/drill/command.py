@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import shutil
 import signal
@@ -54,6 +55,8 @@ class Request:
 def run(request: Request, *, dry_run: bool, as_json: bool) -> int:
     """Drill, show the report, and return the exit code."""
     console = Console(stderr=True, highlight=False)
+    # Of no use to who drills: asyncio on the end of a TLS connection.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     things = choose(read_fleet(request.fleet or default_fleet()), request.devices)
     seed = random.SystemRandom().randrange(2**31) if request.seed is None else request.seed
     plan = scenarios.plan(request.scenario, seed, len(things), request.regions)
@@ -67,6 +70,7 @@ def run(request: Request, *, dry_run: bool, as_json: bool) -> int:
         nats_binary=request.nats,
         launcher=request.launcher,
         one_address=request.one_address,
+        cables=plan.cuts,
     )
     result, went_well = None, False
     try:
@@ -145,5 +149,6 @@ async def _watch(work: Drill, status: Status) -> None:
         where = "  ".join(
             f"{region} {work.observed.connected_to(region)}" for region in work.plan.regions
         )
-        status.update(f"clients: {where}   acknowledged: {work.observed.acknowledged()}")
+        said = f"clients: {where}   acknowledged: {work.observed.acknowledged()}"
+        status.update(f"{said}   {work.apart.progress()}".rstrip())
         await asyncio.sleep(WATCH_S)

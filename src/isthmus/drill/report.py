@@ -19,6 +19,7 @@ from isthmus.drill.accounts import (
     percentiles,
     too_early,
 )
+from isthmus.drill.apart import Apart
 from isthmus.drill.fleet import KINDS
 from isthmus.drill.runner import Drill
 
@@ -73,6 +74,7 @@ def build(drill: Drill) -> dict[str, Any]:
             "diverged": len(outcomes.diverged),
         },
         "reconnected": reconnected,
+        **({"split": split(drill.apart)} if drill.apart.writers else {}),
         "memory_peak_bytes": drill.memory.peak_bytes,
         "addresses": "shared" if drill.system.shared_host else "one per site",
         "timeline": timeline(drill, stretches),
@@ -105,6 +107,24 @@ def _broken(
     if not acknowledged(drill.observed.clients):
         found.append("acknowledged: no client was ever answered")
     return found
+
+
+def split(apart: Apart) -> dict[str, Any]:
+    """What became of shadows that both regions updated, and which checks held."""
+    assert apart.writers is not None
+    account = apart.writers.account
+    races = account.races()
+    return {
+        "shadows": len(account.shadows),
+        "leaves": len(account.leaves),
+        "apart_s": round(account.apart_s, 3),
+        "level_s": None if account.level_s is None else round(account.level_s, 3),
+        "accepted": {region: len(each) for region, each in account.accepted.items()},
+        "leaves_raced": len(races),
+        "races_lost": sum(race.is_lost for race in races),
+        "conflicts": {region: len(each) for region, each in account.conflicts.items()},
+        "checks": {name: not found for name, found in apart.failures.items()},
+    }
 
 
 def _some(keys: list[tuple[str, int]]) -> str:
@@ -189,7 +209,9 @@ def predicted(drill: Drill) -> dict[str, float]:
 def show(console: Console, report: dict[str, Any]) -> None:
     """Print the report."""
     console.print(_timeline(report))
-    console.print(Group(_recovery(report), _counts(report)))
+    # Where no region went, nobody had to recover.
+    recovered = any(report["rto_s"][kind]["p50"] is not None for kind in KINDS)
+    console.print(Group(*([_recovery(report)] if recovered else []), _counts(report)))
     passed = report["verdict"] == "pass"
     for failure in report["failures"]:
         console.print(Text(f"✗ {failure}", style="red"))
@@ -234,6 +256,22 @@ def _recovery(report: dict[str, Any]) -> RenderableType:
     return table
 
 
+def _split_counts(split: dict[str, Any]) -> dict[str, str]:
+    def each(name: str) -> str:
+        return ", ".join(f"{count} in {region}" for region, count in split[name].items())
+
+    held = sum(split["checks"].values())
+    return {
+        "shadows": f"{split['shadows']} of {split['leaves']} leaves,"
+        f" updated in both regions for {split['apart_s']:.0f} s",
+        "updates accepted": each("accepted"),
+        "leaves raced": f"{split['leaves_raced']}, of which {split['races_lost']} lost a value",
+        "level": f"{_seconds(split['level_s'])} after they met",
+        "conflicts listed": each("conflicts") or "-",
+        "checks": f"{held} of {len(split['checks'])} hold" if split["checks"] else "none was made",
+    }
+
+
 def _counts(report: dict[str, Any]) -> RenderableType:
     messages, replication = report["messages"], report["replication"]
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -243,8 +281,10 @@ def _counts(report: dict[str, Any]) -> RenderableType:
     rows = {
         "detected, routed": f"{_seconds(report['detected_s'])}, {_seconds(report['routed_s'])}"
         " after the outage",
+        **(_split_counts(report["split"]) if "split" in report else {}),
         "acknowledged": f"{messages['acknowledged']} messages,"
-        f" {messages['acknowledged_alone']} of them by a region alone",
+        f" {messages['acknowledged_alone']} of them{' and of shadows' if 'split' in report else ''}"
+        " by a region alone",
         "lost": f"{messages['lost']}",
         "duplicates": f"{messages['duplicates']} in the default view,"
         f" {messages['duplicates_raw']} in the raw one",

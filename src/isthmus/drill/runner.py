@@ -12,14 +12,15 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 from isthmus.adapters import lake as lakes
 from isthmus.drill.accounts import LakeAccount, acknowledged, missing
+from isthmus.drill.apart import Apart
 from isthmus.drill.fleet import SETTLE_S, DrillFleet
 from isthmus.drill.intruder import Intruder, Outcome
 from isthmus.drill.observed import Observed
+from isthmus.drill.outcomes import Outcomes
 from isthmus.drill.scenario import Plan, PlannedStep
 from isthmus.drill.watch import MemoryWatch, RouteWatch
 from isthmus.errors import IsthmusError, Unavailable
@@ -33,31 +34,10 @@ from isthmus.tasks import end
 POLL_S = 0.1
 #: Seconds in which regions and lakes become equal once nothing is written any more.
 QUIET_TIMEOUT_S = 15.0
-INTENT_LIFETIME_MS = 60_000
+INTENT_LIFETIME_S = 60.0
 UNKNOWN, REVOKED_BEFORE, REVOKED_AWAY = "stranger", "revoked-before", "revoked-while-away"
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class Outcomes:
-    """What the steps found; the report is made of it."""
-
-    began_s: float = field(default_factory=time.time)
-    timeline: list[tuple[float, str]] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    outage_s: float = 0.0
-    back_s: float = 0.0
-    away: str = ""
-    items: int = 0
-    diverged: list[str] = field(default_factory=list)
-    alone_history: dict[str, list[dict[str, object]]] = field(default_factory=dict)
-    acknowledged_alone: int = 0
-    ended_s: float = 0.0
-
-    def fail(self, name: str, detail: str) -> None:
-        """A promise broke: its name, and what was seen."""
-        self.failures.append(f"{name}: {detail}")
 
 
 class Drill:
@@ -87,6 +67,7 @@ class Drill:
         self.memory = MemoryWatch(self._pids)
         self._hammer: asyncio.Task[None] | None = None
         self._operator = Operator(system)
+        self.apart = Apart(plan, system, self._operator, self.outcomes, self.note)
 
     def _pids(self) -> list[int]:
         fleet = [child.pid for child in self.fleet.children if child.pid]
@@ -122,6 +103,7 @@ class Drill:
         """Stop whatever runs; returns the names."""
         if self._hammer:
             await end([self._hammer])
+        self.apart.leave()
         for child in self.fleet.children:
             child.kill()
         stopped = await self.system.stop()
@@ -156,7 +138,8 @@ class Drill:
         self.note("every client is connected and publishes")
 
     async def _perform(self, step: PlannedStep) -> None:
-        method = getattr(self, "_do_" + step.do.replace("-", "_"))
+        name = "do_" + step.do.replace("-", "_")
+        method = getattr(self.apart, name, None) or getattr(self, f"_{name}")
         await method(step)
 
     # Steps
@@ -248,17 +231,25 @@ class Drill:
         self.note(f"{step.region} revokes a certificate ({known})")
 
     async def _do_switchover(self, step: PlannedStep) -> None:
+        answer = await self._intend("move", INTENT_LIFETIME_S, step.region)
+        self.note(f"switched over to {step.region}, epoch {answer['route']['epoch']}")
+
+    async def _do_pause(self, step: PlannedStep) -> None:
+        """Have the route stay as it is, whatever is seen of the regions."""
+        await self._intend("pause", step.seconds)
+        self.note(f"the route is held for {step.seconds:.0f} s")
+
+    async def _intend(self, kind: str, lifetime_s: float, target: str = "") -> dict[str, Any]:
         site = self.system.sites[-1]
         status = await self._operator.routing(site)
         intent = {
             "id": secrets.token_hex(8),
-            "kind": "move",
-            "target": step.region,
+            "kind": kind,
+            "target": target,
             "if_epoch": status["route"]["epoch"],
-            "expires_ms": int(time.time() * 1000) + INTENT_LIFETIME_MS,
+            "expires_ms": int((time.time() + lifetime_s) * 1000),
         }
-        answer = await self._operator.send_intent(site, intent)
-        self.note(f"switched over to {step.region}, epoch {answer['route']['epoch']}")
+        return await self._operator.send_intent(site, intent)
 
     async def _do_check_copies(self, step: PlannedStep) -> None:
         """What the region that is away had acknowledged must be here already."""
@@ -279,16 +270,19 @@ class Drill:
     async def _missing_for_good(
         self, told: dict[tuple[str, int], float], region: str
     ) -> list[tuple[str, int]]:
-        lost = self._missing(told, region)
+        lost = await self._missing(told, region)
         with suppress(TimeoutError):
             async with asyncio.timeout(QUIET_TIMEOUT_S if self.outcomes.back_s else 3.0):
                 while lost:
                     await asyncio.sleep(POLL_S)
-                    lost = self._missing(told, region)
+                    lost = await self._missing(told, region)
         return lost
 
-    def _missing(self, told: dict[tuple[str, int], float], region: str) -> list[tuple[str, int]]:
-        return missing(told, self.lake(region))
+    async def _missing(
+        self, told: dict[tuple[str, int], float], region: str
+    ) -> list[tuple[str, int]]:
+        # In a thread: what regions say to each other may go through this process.
+        return await asyncio.to_thread(lambda: missing(told, self.lake(region)))
 
     # The end
 
@@ -304,21 +298,10 @@ class Drill:
             async with asyncio.timeout(QUIET_TIMEOUT_S):
                 while differing:
                     with suppress(Unavailable):
-                        differing = await self._differing()
+                        differing, self.outcomes.items = await self.apart.differing()
                     if differing:
                         await asyncio.sleep(POLL_S)
         self.outcomes.diverged = differing
-
-    async def _differing(self) -> list[str]:
-        digests = [await self._operator.digests(region) for region in self.plan.regions]
-        self.outcomes.items = len(digests[0])
-        names = set().union(*digests)
-        found = sorted(name for name in names if len({each.get(name) for each in digests}) > 1)
-        views = set()
-        for region in self.plan.regions:
-            status = await self._operator.status(region)
-            views |= {gateway["view"] for gateway in status["gateways"]}
-        return found or (["a gateway's view"] if len(views) > 1 else [])
 
     async def _check_refusals(
         self, when: str, names: Sequence[str] = (UNKNOWN, REVOKED_BEFORE, REVOKED_AWAY)

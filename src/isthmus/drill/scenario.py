@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 import tomllib
 from importlib import resources
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -26,7 +26,14 @@ Verb = Literal[
     "healthy",
     "revoke",
     "switchover",
+    "pause",
     "check-copies",
+    "cut",
+    "heal",
+    "level",
+    "create-shadows",
+    "update-shadows",
+    "check-shadows",
 ]
 
 
@@ -41,12 +48,25 @@ class Step(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     within_s: float = 0.0
 
 
+class Shadows(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The shadows that both regions update while they are cut off from each other."""
+
+    count: Annotated[int, msgspec.Meta(ge=1, le=9_999)]
+    #: Of each shadow.
+    leaves: Annotated[int, msgspec.Meta(ge=1, le=60)]
+    #: Clients in each region, of which each has its share of the shadows.
+    writers: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    #: Updates in each region, at most: a slower machine does as many as it can.
+    updates_per_s: Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Scenario(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is done to the system while the fleet runs."""
 
     title: str
     steps: tuple[Step, ...]
     keep_alive_s: int = 10
+    shadows: Shadows | None = None
 
 
 class PlannedStep(msgspec.Struct, frozen=True):
@@ -68,6 +88,12 @@ class Plan(msgspec.Struct, frozen=True):
     devices: int
     regions: tuple[str, ...]
     steps: tuple[PlannedStep, ...]
+    shadows: Shadows | None = None
+
+    @property
+    def cuts(self) -> bool:
+        """Whether regions are cut off from each other, which takes cables between them."""
+        return any(step.do == "cut" for step in self.steps)
 
 
 def names() -> list[str]:
@@ -100,5 +126,19 @@ def plan(name: str, seed: int, devices: int, regions: tuple[str, ...]) -> Plan:
         if region and region not in regions:
             raise ConfigError(f"scenario {name}: {step.do} in {step.region!r}, not a region")
         seconds = round(rng.uniform(*step.seconds), 3)
+        if step.do.endswith("-shadows") and scenario.shadows is None:
+            raise ConfigError(f"scenario {name}: {step.do} without a table [shadows]")
         steps.append(PlannedStep(step.do, region, seconds, step.within_s))
-    return Plan(name, scenario.title, seed, scenario.keep_alive_s, devices, regions, tuple(steps))
+    if scenario.shadows and len(regions) != 2:
+        # Of three that race, which two are told of each other is for the network to say.
+        raise InputError(f"scenario {name} is for two regions", hint="--region-names eu,us")
+    return Plan(
+        name,
+        scenario.title,
+        seed,
+        scenario.keep_alive_s,
+        devices,
+        regions,
+        tuple(steps),
+        scenario.shadows,
+    )
