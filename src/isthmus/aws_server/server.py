@@ -41,6 +41,7 @@ from isthmus.aws_server.registration_tasks import Region, RegistrationTasks
 from isthmus.clock import monotonic_s, now_ms
 from isthmus.config import AwsApi, RegionConfig
 from isthmus.core.admission import Admission
+from isthmus.core.conflicts import CONFLICT
 from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
@@ -66,7 +67,8 @@ class Server:
         self._client = client
         self._peers = {peer.region for peer in config.peers}
         self._naming = config.naming
-        self.store = ItemStore(NatsChangeLog(client), table, LISTED, without={SHADOW})
+        without = {SHADOW, CONFLICT}
+        self.store = ItemStore(NatsChangeLog(client), table, LISTED, without)
         self._entrance = Entrance(client, self.store, config.alone_after_s)
         self._level = Level(self.store, self.store.log.head)
         self._standing = Standing()

@@ -27,6 +27,7 @@ from isthmus.core import carried
 from isthmus.core.admission import Admission
 from isthmus.core.batch import Batch, Share
 from isthmus.core.command_executions import BY_GATEWAYS
+from isthmus.core.conflicts import CONFLICT
 from isthmus.core.connecting import CONNECT_TIMEOUT_S, Refusal, asked_by, authorize_connect, begin
 from isthmus.core.item import Item
 from isthmus.core.log_view import LogView
@@ -86,7 +87,7 @@ class Gateway:
         self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
-        self._log_view = LogView(table, BY_GATEWAYS, without={SHADOW})
+        self._log_view = LogView(table, BY_GATEWAYS, without={SHADOW, CONFLICT})
         view = self._log_view.view
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()
