@@ -81,7 +81,7 @@ class Told:
 
     def begin(self, told: int, head: int, first: FirstFill | None = None) -> None:
         known = shadow_telling.Told(Cursor(INCARNATION, told, "x"), told)
-        self.teller.begin(known, INCARNATION, head, 0, first or FirstFill())
+        self.teller.begin(known, INCARNATION, head, head, first or FirstFill())
 
     async def until(self, sequence: int) -> None:
         self.teller.reached(Cursor(INCARNATION, sequence, "x"))

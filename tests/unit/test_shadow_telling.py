@@ -26,7 +26,7 @@ WANTED = updated(NOBODY, a=1)
 FIRST = FirstFill("i", 0)
 
 
-def begun(told: Told, incarnation: str = "i", head: int = 9, own_head: int = 0) -> ShadowTelling:
+def begun(told: Told, incarnation: str = "i", head: int = 9, own_head: int = 50) -> ShadowTelling:
     telling = ShadowTelling()
     telling.begin(told, incarnation, head, own_head, FIRST)
     return telling
@@ -68,8 +68,31 @@ def test_what_was_merged_as_contact_was_lost_is_told_at_the_next_one():
     telling.merged(1, NOBODY, WANTED, 5)
     assert read(telling)[0] == ["documents", "delta"]
     # Its merge was written, and contact lost before anybody could note that.
-    telling.begin(Told(Cursor("i", 1, "x"), 5), "anew", 3, 0, FIRST)
+    telling.begin(Told(Cursor("i", 1, "x"), 5), "anew", 3, 6, FIRST)
     telling.merged(2, WANTED, WANTED, 6)
+    assert read(telling)[0] == ["delta"]
+
+
+def test_what_is_read_once_more_is_told_in_whatever_order_it_comes():
+    # Both were merged as contact was lost, and nothing of them is told; the peer's log, which it
+    # began anew, has first what ours has last.
+    telling = begun(Told(Cursor("before", 7, "x"), 40), "anew", head=2)
+    telling.merged(1, WANTED, WANTED, 45)
+    telling.reached(Cursor("i", 1, "x"))
+    telling.merged(2, WANTED, WANTED, 41)
+    telling.reached(Cursor("i", 2, "x"))
+    told = []
+    while (step := telling.next()) is not None:
+        told.append((len(step.messages), step.told and step.told.revision))
+        telling.done()
+    # No more than before is said to be told until all has come that was there at first.
+    assert told == [(1, 40), (1, 45)]
+
+
+def test_no_more_counts_as_told_than_our_own_log_has():
+    # It was restored, and what it has taken in since has old numbers.
+    telling = begun(Told(Cursor("i", 7, "x"), 40), own_head=20)
+    telling.merged(8, WANTED, WANTED, 21)
     assert read(telling)[0] == ["delta"]
 
 

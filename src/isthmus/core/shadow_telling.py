@@ -76,8 +76,9 @@ class ShadowTelling:
         #: Of the messages that wait.
         self._bytes = 0
         self._silent_until = 0
-        #: Of our log: the newest that was merged, and that up to which all is noted.
-        self._revision = self._noted_until = 0
+        #: Of our log: the newest that was merged, that up to which all is noted, and the same as it
+        #: was when this contact began.
+        self._revision = self._noted_until = self._behind = 0
         #: Entries of the peer's log up to the first, and versions in ours up to the second, may be
         #: known here and not told.
         self._again_until = 0, 0
@@ -88,8 +89,7 @@ class ShadowTelling:
         """The log is read anew: what was written down of it, and where it and ours end now."""
         is_same = first.incarnation == incarnation
         self._silent_until = first.silent_until if is_same else 0
-        self._noted_until = max(self._noted_until, told.revision)
-        self._revision = max(self._revision, self._noted_until)
+        self._behind = min(max(self._noted_until, told.revision), own_head)
         self._again_until = head, own_head
 
     def merged(self, sequence: int, before: Item, after: Item, revision: int) -> None:
@@ -104,7 +104,7 @@ class ShadowTelling:
         changed = shadows.changed(before, after)
         if changed is not None:
             told = shadow_topics.of_change(changed)
-        elif revision > self._noted_until and self._may_be_untold(sequence, revision):
+        elif revision > self._behind and self._may_be_untold(sequence, revision):
             told = shadow_topics.again(after)
         at_ms = after.modified_ms
         self._noted += (Message(0, topic, payload, 1, False, at_ms) for topic, payload in told)
@@ -120,15 +120,17 @@ class ShadowTelling:
         Answers how many messages are dropped, as too much waits.
         """
         noted, self._noted = self._noted, []
-        # Whatever is merged from here on has a greater one.
-        self._noted_until = self._revision
+        # Of what is read once more the peer's order is not that of our revisions: what is behind
+        # may have an older one than what was noted, until all has come that was there at first.
+        is_level = cursor.sequence >= self._again_until[0]
+        self._noted_until = self._revision if is_level else self._behind
         dropped, size = 0, _size(noted)
         if self._bytes + size > WAITING_MAX_BYTES:
             noted, dropped, size = [], len(noted), 0
         self._bytes += size
         *parts, last = _parts(noted)
         self._steps += (Step(part, None) for part in parts)
-        self._steps.append(Step(last, Told(cursor, self._revision)))
+        self._steps.append(Step(last, Told(cursor, self._noted_until)))
         return dropped
 
     def next(self) -> Step | None:
