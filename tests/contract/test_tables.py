@@ -79,7 +79,7 @@ def play(table: Table, model: Model, steps: list[tuple[str, ...]]) -> None:
             case "enlist", [path, name]:
                 table.enlist([(path, name), (path, name)])
                 model.names.add((path, name))
-            case "strike", [path, name] if (path, name) in model.names:
+            case "strike", [path, name]:
                 table.strike([(path, name)])
                 model.names.discard((path, name))
             case "save", _:

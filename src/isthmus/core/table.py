@@ -119,10 +119,11 @@ class MemoryTable:
 
     def strike(self, names: Iterable[tuple[Path, str]]) -> None:
         for path, name in names:
-            held = self._names[path]
-            held.discard(name)
-            if not held:
-                del self._names[path]
+            held = self._names.get(path)
+            if held is not None:
+                held.discard(name)
+                if not held:
+                    del self._names[path]
 
     def names(self, path: Path, start: str | None, *, inclusive: bool) -> Iterator[str]:
         while (held := self._names.get(path)) is not None:
