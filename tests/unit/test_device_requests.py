@@ -524,6 +524,92 @@ async def test_what_a_connection_asks_of_one_thing_is_asked_together_and_answere
     assert device.writes == len(messages)
 
 
+async def test_nothing_is_asked_behind_a_look(nats: RealNats) -> None:
+    get = SHADOW_TOPIC.replace("/update", "/get")
+    async with seam(nats) as both:
+        asked: list[list[bytes]] = []
+        replies = both.requests._replies
+
+        async def note(each: list[DeviceRequest]) -> list[DeviceReply]:
+            asked.append([one.payload for one in each])
+            return await replies(each)
+
+        both.requests._replies = note  # type: ignore[method-assign]
+        device = Device()
+        for number, topic in enumerate((SHADOW_TOPIC, get, SHADOW_TOPIC), 1):
+            both.requests.ask(device, device.asks(b"%d" % number, number, topic))  # type: ignore[arg-type]
+        assert await device.hears(3) == [1, 2, 3]
+    # It may have to be asked for once more, and then there is nothing that was carried out behind.
+    assert asked == [[b"1", b"2"], [b"3"]]
+
+
+async def test_what_is_kept_is_said_though_a_look_behind_it_fails(
+    nats: RealNats, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(device_requests, "REPLIES_MAX_BYTES", 10)
+    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+    get, looks = SHADOW_TOPIC.replace("/update", "/get"), 0
+
+    async def tells(context: Context, asked: Asked) -> Answered:
+        nonlocal looks
+        if asked.topic != get:
+            return Answered([], [("$aws/events/x", asked.payload)])
+        looks += 1
+        if looks == 2:
+            raise Unavailable("the log does not answer")
+        return Answered([(f"{TOPIC}/accepted", b"a" * 20)])
+
+    async with seam(nats) as both:
+        both.handler = tells
+        first, device = Device("car-2"), Device()
+        both.requests.ask(first, first.asks(b"1" * 11, 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        both.requests.ask(device, device.asks(b"2", 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        both.requests.ask(device, device.asks(b"", 2, get))  # type: ignore[arg-type]
+        (heard,) = await device.hears(1)
+        assert "the log does not answer" in heard
+    assert looks == 2
+    assert sorted(payload for _, payload in both.events + both.said) == [b"1" * 11, b"2"]
+
+
+async def test_who_reads_is_not_closed_for_what_another_was_not_promised(nats: RealNats) -> None:
+    async def carries_out(context: Context, asked: Asked) -> Answered:
+        if asked.payload == b"w":
+            change = lambda item, writer: writer.write(item).create().done()  # noqa: E731
+            await context.write("thing", "t", change)
+            return Answered([])
+        return await both.echo(context, asked)
+
+    async with seam(nats) as both:
+        both.handler = carries_out
+        both._is_kept = breaks_its_promise  # type: ignore[method-assign]
+        writing, reading = Device("writing"), Device("reading")
+        for device, payload in ((writing, b"w"), (reading, b"r")):
+            both.requests.ask(device, device.asks(payload, 1, SHADOW_TOPIC))  # type: ignore[arg-type]
+        (heard,) = await writing.hears(1)
+        assert "no second region" in heard
+        assert await reading.hears(1) == [1]
+        assert reading.is_open
+
+
+async def test_what_is_answered_is_under_way_no_more(nats: RealNats) -> None:
+    async with seam(nats) as both:
+
+        class Waits(Device):
+            """Asks for more as soon as it is answered, as one whose requests were held back."""
+
+            def kept(self, tickets: list[Ticket]) -> None:
+                super().kept(tickets)
+                if len(tickets) == IN_FLIGHT_MAX:
+                    for number in range(11, 21):
+                        both.requests.ask(self, self.asks(b"x", number, SHADOW_TOPIC))  # type: ignore[arg-type]
+
+        device = Waits()
+        for number in range(1, 11):
+            both.requests.ask(device, device.asks(b"x", number, SHADOW_TOPIC))  # type: ignore[arg-type]
+        assert await device.hears(20) == list(range(1, 21))
+    assert both.events == []
+
+
 async def test_more_than_ten_of_a_thing_under_way_are_refused_as_aws_does(nats: RealNats) -> None:
     go_on = asyncio.Event()
 

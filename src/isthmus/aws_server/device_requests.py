@@ -78,20 +78,29 @@ class DeviceRequests:
         except Unavailable as error:
             return _failed(asked, str(error))
         kept = self._promise()
-        together: dict[str, list[DeviceRequest]] = {}
+        together: dict[tuple[str, str, str], list[DeviceRequest]] = {}
         for each in asked:
-            together.setdefault(about(each.topic), []).append(each)
+            together.setdefault(_group(each), []).append(each)
         groups = await asyncio.gather(*(self._reply(each, kept) for each in together.values()))
+        self._make_room(groups)
         found = dict(zip(together, map(iter, groups), strict=True))
-        replies = [next(found[about(each.topic)]) for each in asked]
+        return [next(found[_group(each)]) for each in asked]
+
+    def _make_room(self, groups: list[list[DeviceReply]]) -> None:
+        """Take out of the replies what one message has no room for.
+
+        The last answer of a group can be asked for once more, as nothing that was carried out
+        stands behind it; those before it are refusals, which are small.
+        """
         room = REPLIES_MAX_BYTES
-        for number, reply in enumerate(replies):
-            room -= sum(len(payload) for _, payload in reply.answers)
-            room -= sum(len(each.payload) for each in reply.events)
+        for number, replies in enumerate(groups):
+            room -= sum(len(payload) for reply in replies for _, payload in reply.answers)
+            room -= sum(len(each.payload) for reply in replies for each in reply.events)
             if room < 0 and number:
-                self._say([(each.topic, each.payload) for each in reply.events])
-                replies[number] = DeviceReply(failed=reply.failed, is_left=bool(reply.answers))
-        return replies
+                self._say([(e.topic, e.payload) for reply in replies for e in reply.events])
+                *first, last = replies
+                replies[:] = [DeviceReply(each.answers, [], each.failed) for each in first]
+                replies.append(DeviceReply(failed=last.failed, is_left=bool(last.answers)))
 
     async def _reply(self, asked: list[DeviceRequest], kept: WhenKept) -> list[DeviceReply]:
         """Reply to requests about one thing."""
@@ -129,6 +138,11 @@ class DeviceRequests:
             DeviceReply(each.answers, [RegionEvent(*event) for event in each.events])
             for each in answered
         ]
+
+
+def _group(request: DeviceRequest) -> tuple[str, str, str]:
+    """What is carried out together: what one client asks about one thing."""
+    return request.principal, request.client, about(request.topic)
 
 
 def _asked(request: DeviceRequest) -> Asked:

@@ -26,7 +26,7 @@ from isthmus.core import shadow_topics
 from isthmus.core.device_topics import SHADOW, about, question
 from isthmus.core.limits import Buckets
 from isthmus.core.session import Ask, Ticket
-from isthmus.core.shadow_topics import IN_FLIGHT_MAX, Messages
+from isthmus.core.shadow_topics import GET, IN_FLIGHT_MAX, Messages
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.tasks import end
@@ -132,16 +132,19 @@ class Requests:
         try:
             while waiting and connection.is_open:
                 asks = list(_next(waiting))
-                await self._ask(connection, asks)
+                replies = await self._ask(connection, asks)
+                # Before the answers: by them the connection may ask for more.
                 for ask in asks:
                     self._bytes -= _size(ask)
                     waiting.popleft()
+                if replies is not None:
+                    _answer(connection, asks, replies)
         finally:
             del self._waiting[connection]
             self._bytes -= sum(map(_size, waiting))
 
-    async def _ask(self, connection: Connection, asks: list[Ask]) -> None:
-        """Ask what is asked together, and give the connection its answers."""
+    async def _ask(self, connection: Connection, asks: list[Ask]) -> list[DeviceReply] | None:
+        """Ask what is asked together, and say what follows; None where that is not answered."""
         source = connection.source
         assert source is not None
         asked = question(asks[0].publish.topic)
@@ -161,37 +164,24 @@ class Requests:
         try:
             if is_quick:
                 replies = await self._replies_together(requests)
-                for number, reply in enumerate(replies):
-                    if reply.is_left:
-                        (replies[number],) = await self._replies([requests[number]])
+                self._say_events(replies)
+                if replies[-1].is_left:
+                    replies[-1:] = await self._replies(requests[-1:])
+                    self._say_events(replies[-1:])
             else:
                 async with self._at_once:
                     replies = await self._replies(requests)
+                self._say_events(replies)
         except NOT_ANSWERED as error:
             connection.fail(f"a request is not answered: {error!r}")
-            return
-        self._answer(connection, asks, replies)
+            return None
+        return replies
 
-    def _answer(self, connection: Connection, asks: list[Ask], replies: list[DeviceReply]) -> None:
-        """Say what follows, and give the connection all that is its own in one write."""
-        kept: list[Ticket] = []
-        connection.gather()
-        try:
-            for ask, reply in zip(asks, replies, strict=True):
-                for event in reply.events:
-                    self._say(event.topic, event.payload)
-                if reply.failed:
-                    connection.fail(f"a request was not carried out: {reply.failed}")
-                    return
-                for topic, payload in reply.answers:
-                    if connection.session is not None:
-                        connection.perform(connection.session.answer(topic, payload))
-                if ask.ticket is not None:
-                    kept.append(ask.ticket)
-            if kept:
-                connection.kept(kept)
-        finally:
-            connection.scatter()
+    def _say_events(self, replies: Iterable[DeviceReply]) -> None:
+        """What is kept is said, whatever becomes of who asked for it."""
+        for reply in replies:
+            for event in reply.events:
+                self._say(event.topic, event.payload)
 
     async def _replies(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
         if not self._client.is_connected:
@@ -239,8 +229,9 @@ class Requests:
                         own = list(islice(rest, len(requests)))
                         if not waiting.done():
                             waiting.set_result(own)
-                    # Behind those who wait for what was just set, and then say it.
-                    asyncio.get_running_loop().call_soon(self._all_is_said)
+                    if any(reply.events for reply in replies):
+                        # Behind those who wait for what was just set, and then say it.
+                        asyncio.get_running_loop().call_soon(self._all_is_said)
         finally:
             self._messages -= 1
 
@@ -253,10 +244,31 @@ class Requests:
             yield together
 
 
+def _answer(connection: Connection, asks: list[Ask], replies: list[DeviceReply]) -> None:
+    """Give a connection all that is its own in one write."""
+    kept: list[Ticket] = []
+    connection.gather()
+    try:
+        for ask, reply in zip(asks, replies, strict=True):
+            if reply.failed:
+                connection.fail(f"a request was not carried out: {reply.failed}")
+                return
+            for topic, payload in reply.answers:
+                if connection.session is not None:
+                    connection.perform(connection.session.answer(topic, payload))
+            if ask.ticket is not None:
+                kept.append(ask.ticket)
+        if kept:
+            connection.kept(kept)
+    finally:
+        connection.scatter()
+
+
 def _next(waiting: Iterable[Ask]) -> Iterator[Ask]:
     """What of one connection is asked together: the next one, and what follows about the same.
 
-    No more than a shadow may have under way, so that a message has room for many connections.
+    No more than a shadow may have under way, so that a message has room for many connections, and
+    nothing behind a look at it: that may have to be asked for once more, by itself.
     """
     first: str | None = None
     for ask in islice(waiting, IN_FLIGHT_MAX):
@@ -265,7 +277,7 @@ def _next(waiting: Iterable[Ask]) -> Iterator[Ask]:
             return
         yield ask
         asked = question(topic)
-        if asked is None or not asked.is_quick:
+        if asked is None or not asked.is_quick or shadow_topics.request(topic).what == GET:
             return
         first = about(topic)
 
