@@ -90,6 +90,9 @@ async def test_the_next_process_goes_on_where_the_last_one_ended(client, log, tm
         assert table.position == 0
     async with view_table(tmp_path, "api", client, {"thing": lambda _: ()}) as table:
         assert table.position == 0
+    # Who holds fewer kinds has passed over the others.
+    async with view_table(tmp_path, "api", client, without={"shadow"}) as table:
+        assert table.position == 0
 
 
 async def test_each_of_several_processes_has_its_own(client, log, tmp_path):

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from isthmus.cli import conflicts as shown
 from isthmus.core import conflicts, registry
 from isthmus.core import item as items
 from isthmus.core.conflicts import CONFLICT, Side
@@ -91,6 +92,9 @@ def test_what_regions_of_two_releases_list_is_read_with_its_stamps() -> None:
                 "[]",
                 '{"of":["a"]}',
                 '{"of":["a","b"],"path":"","sides":[null,null]}',
+                '{"of":["a","b"],"path":"","sides":[null,"x"]}',
+                '{"of":["a","b"],"path":"","sides":[null,{"dot":1,"value":1}]}',
+                '{"of":["a","b"],"path":"","sides":[null,{"dot":"a.b:1","value":1,"stamp":[1]}]}',
             )
         ),
         Register(Stamp(1, 0, "", ""), "a.b:1", 1),
@@ -100,6 +104,13 @@ def test_what_says_nothing_is_listed_nowhere(field: Lattice) -> None:
     item = listing_of("c", field)
     assert conflicts.read(item) is None
     assert list(conflicts.listed(item)) == []
+
+
+@pytest.mark.parametrize("at_ms", [10**20, -1])
+def test_whatever_a_clock_said_is_listed_at_some_time(at_ms: int) -> None:
+    contested = Conflict("a", "b", "/x", None, Register(Stamp(at_ms, 0, "eu", "i"), "eu.i:1", 1))
+    ((_, name),) = conflicts.listed(conflicts.item(contested))
+    assert name in (f"{'9' * 14}:{contested.id}", f"{'0' * 14}:{contested.id}")
 
 
 async def pages(view: View, **asked: str) -> list[list[dict[str, Any]]]:
@@ -145,3 +156,16 @@ async def test_those_of_a_kind_or_a_key_are_found_behind_pages_without_any(
     assert await pages(view, kind="thing", key="b") == await pages(view, key="b")
     assert await pages(view, kind="shadow") == [[], [], [], []]
     assert sum(len(page) for page in await pages(view, kind="thing")) == 3
+
+
+def test_names_that_a_device_has_chosen_move_no_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    side = {"value": "\x1b[2J", "region": "eu", "at_ms": 10**18, "write": "eu.i:1"}
+    found = {"kind": "shadow", "key": "car", "path": f"/a\x1b]0;b\n{'x' * 200}"}
+    shown._show([{**found, "kept": None, "discarded": side}], has_more=False)
+    said = capsys.readouterr().out
+    assert "\x1b" not in said
+    assert "shadow car" in said
+    assert "1000000000000000000 ms" in said
+    assert "x" * 61 not in said

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from isthmus.adapters.memory import MemoryChangeLog
 from isthmus.core.catalogue import ByKey
 from isthmus.core.item import Item
-from isthmus.core.lately import Lately
+from isthmus.core.lately import DECODED, Lately
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.errors import InputError
@@ -75,6 +75,17 @@ def test_nothing_is_kept_that_is_older_than_what_has_come(
                 revision = lately.revision(MANY, name)
                 assert revision >= wanted
                 assert lately.get(MANY, name) == named(name, str(revision))
+
+
+def test_what_is_decoded_counts_for_more() -> None:
+    size = len(named("a", "x").encode())
+    lately = Lately(bytes_max=DECODED * size + size)
+    for number, key in enumerate("ab", 1):
+        lately.note(MANY, key, named(key, "x").encode(), number)
+        assert lately.get(MANY, key) == named(key, "x")
+    assert [(MANY, key) in lately for key in "ab"] == [False, True]
+    lately.apply(named("c", "x"), 3)
+    assert [(MANY, key) in lately for key in "bc"] == [False, True]
 
 
 def test_what_is_kept_has_so_many_bytes() -> None:

@@ -57,6 +57,8 @@ from isthmus.region.turns import Turns
 from isthmus.region.view_table import view_table
 
 TICK_S = 0.1
+#: Kinds of which a request needs one item, if any, of very many.
+WITHOUT = frozenset({SHADOW, CONFLICT})
 
 
 class Server:
@@ -67,8 +69,7 @@ class Server:
         self._client = client
         self._peers = {peer.region for peer in config.peers}
         self._naming = config.naming
-        without = {SHADOW, CONFLICT}
-        self.store = ItemStore(NatsChangeLog(client), table, LISTED, without)
+        self.store = ItemStore(NatsChangeLog(client), table, LISTED, WITHOUT)
         self._entrance = Entrance(client, self.store, config.alone_after_s)
         self._level = Level(self.store, self.store.log.head)
         self._standing = Standing()
@@ -220,7 +221,8 @@ async def run_api(config: RegionConfig, ready: Callable[[], None]) -> None:
         raise ConfigError("aws_api is missing", hint=hint)
     client = await connection.connect(config.aws_api.nats, name="api")
     try:
-        async with view_table(Path(config.state_dir), "api", client, LISTED) as table:
+        directory = Path(config.state_dir)
+        async with view_table(directory, "api", client, LISTED, WITHOUT) as table:
             await Server(config, config.aws_api, client, table).run(ready)
     finally:
         await client.close()

@@ -14,8 +14,8 @@ from isthmus.cli.operator_calls import Json, Region, State, ask
 if TYPE_CHECKING:
     from isthmus.local.operator import Operator
 
-#: Characters of a value that are shown to people.
-VALUE_SHOWN_MAX = 60
+#: Characters of a name or a value that are shown to people.
+SHOWN_MAX = 60
 
 
 def conflicts(
@@ -60,7 +60,7 @@ def _show(found: list[dict[str, Any]], *, has_more: bool) -> None:
     for column in ("item", "path", "stands", "gave way"):
         shown.add_column(column, overflow="fold")
     for each in found:
-        texts = (f"{each['kind']} {each['key']}", each["path"])
+        texts = (f"{each['kind']} {_plain(each['key'])}", _plain(each["path"]))
         sides = (each["kept"], each["discarded"])
         # As texts: what devices wrote is not markup.
         shown.add_row(*map(Text, texts), *(Text(_side(side)) for side in sides))
@@ -69,12 +69,19 @@ def _show(found: list[dict[str, Any]], *, has_more: bool) -> None:
         console.print(f"[dim]and more than these {len(found)}: --limit shows them[/]")
 
 
+def _plain(name: str) -> str:
+    """A name on one line, and none of what would move a terminal: a device has chosen it."""
+    return _shortened("".join(each if each.isprintable() else "\ufffd" for each in name))
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
 def _side(side: dict[str, Any] | None) -> str:
     if side is None:
         return "the deletion of the item"
-    value = "deleted" if side["value"] is None else json.dumps(side["value"])
-    if len(value) > VALUE_SHOWN_MAX:
-        value = value[: VALUE_SHOWN_MAX - 1] + "…"
+    value = "deleted" if side["value"] is None else _shortened(json.dumps(side["value"]))
     return f"{value}\n{side['region']} {_time(side['at_ms'])}".rstrip()
 
 
@@ -82,5 +89,9 @@ def _time(at_ms: int | None) -> str:
     """To the millisecond: that is what it was decided by."""
     if at_ms is None:
         return ""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    try:
+        at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        # By a clock that was far off.
+        return f"at {at_ms} ms"
     return f"{at:%Y-%m-%d %H:%M:%S}.{at_ms % 1000:03} UTC"

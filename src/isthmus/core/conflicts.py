@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from isthmus.core import lattice
 from isthmus.core.item import Conflict, Item
 from isthmus.core.lattice import Dot, Fields, GrowSet, Register, canonical
 from isthmus.core.stamp import Stamp
@@ -22,6 +21,7 @@ CONFLICT = "conflict"
 _FIELD = "conflict"
 #: Digits of milliseconds since 1970: names sort by time until the year 5138.
 _MS_DIGITS = 14
+_MS_MAX: int = 10**_MS_DIGITS - 1
 _BETWEEN = ":"
 
 
@@ -54,7 +54,9 @@ class ListedConflict(NamedTuple):
     def at_ms(self) -> int:
         """When the later of both was written, as far as they say; else 0."""
         stamps = [side.stamp for side in (self.kept, self.discarded) if side and side.stamp]
-        return max((stamp.ms for stamp in stamps), default=0)
+        latest = max((stamp.ms for stamp in stamps), default=0)
+        # A clock may have said anything: whoever sorts by it has so many digits.
+        return max(0, min(latest, _MS_MAX))
 
 
 def item(conflict: Conflict) -> Item:
@@ -83,23 +85,35 @@ def read(listing: Item) -> ListedConflict | None:
     return max(said, key=lambda each: each.at_ms, default=None)
 
 
+class _Side(msgspec.Struct):
+    dot: str
+    value: Any
+    stamp: Stamp | None = None
+
+    def read(self) -> Side:
+        return Side(self.value, self.dot, self.stamp)
+
+
+class _Listed(msgspec.Struct):
+    """What an item says, as ``item`` writes it."""
+
+    of: tuple[str, str]
+    path: str
+    #: What is kept, and what gave way.
+    sides: tuple[_Side | None, _Side]
+
+
+_LISTED = msgspec.json.Decoder(_Listed)
+
+
 def _read(conflict_id: str, text: str) -> ListedConflict | None:
     try:
-        raw = msgspec.json.decode(text)
-        kind, key = raw["of"]
-        kept, discarded = map(_side, raw["sides"])
-        if discarded is None:
-            return None
-        return ListedConflict(conflict_id, kind, key, raw["path"], kept, discarded)
-    except (*UNDECODABLE, TypeError, ValueError, KeyError):
+        said = _LISTED.decode(text)
+    except UNDECODABLE:
         return None
-
-
-def _side(raw: Any) -> Side | None:
-    if raw is None:
-        return None
-    stamp = raw.get("stamp")
-    return Side(raw["value"], raw["dot"], stamp and lattice.decode_stamp(stamp))
+    kept, discarded = said.sides
+    stood = None if kept is None else kept.read()
+    return ListedConflict(conflict_id, *said.of, said.path, stood, discarded.read())
 
 
 def listed(listing: Item) -> Iterator[tuple[Path, str]]:

@@ -14,9 +14,11 @@ from collections.abc import Callable
 from isthmus.core import item as items
 from isthmus.core.item import Item
 
-#: What is kept at most: items, and their bytes in the log.
+#: What is kept at most: items, and bytes.
 ITEMS_MAX = 4_096
-BYTES_MAX = 32 * 1024**2
+BYTES_MAX = 64 * 1024**2
+#: Bytes of an item that is decoded, for each byte of its entry: measured, for shadows.
+DECODED = 8
 
 
 class _Kept:
@@ -59,10 +61,13 @@ class Lately:
         kept = self._kept.get((kind, key))
         if kept is None:
             return Item(kind, key)
-        self._kept.move_to_end((kind, key))
-        if isinstance(kept.item, bytes):
-            kept.item = self._decode(kept.item)
-        return kept.item
+        item = kept.item
+        if isinstance(item, bytes):
+            item = self._decode(item)
+            self._keep((kind, key), _Kept(item, kept.revision, DECODED * kept.size))
+        else:
+            self._kept.move_to_end((kind, key))
+        return item
 
     def revision(self, kind: str, key: str) -> int:
         """The log's revision of it, 0 where it is not here."""
@@ -78,7 +83,8 @@ class Lately:
         """The log has said, of whatever it was asked, that it has this version."""
         is_newest = revision > self._dropped
         if is_newest and revision >= self.revision(item.kind, item.key):
-            self._keep((item.kind, item.key), _Kept(item, revision, len(item.encode())))
+            size = DECODED * len(item.encode())
+            self._keep((item.kind, item.key), _Kept(item, revision, size))
 
     def _keep(self, name: tuple[str, str], kept: _Kept) -> None:
         before = self._kept.pop(name, None)

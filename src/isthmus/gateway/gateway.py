@@ -72,6 +72,8 @@ from isthmus.wire.topics import matches
 _log = logging.getLogger(__name__)
 
 TICK_S = 0.1
+#: Kinds of which there are many, and that no client's connection is about.
+WITHOUT = frozenset({SHADOW, CONFLICT})
 #: Connections whose silence is looked at per tick: all of them within a few seconds.
 SWEEP_S = 1.0
 #: Between two words to the other gateways of who has connected here.
@@ -87,7 +89,7 @@ class Gateway:
         self._door = Door(config.limits, self.shedding, self._connecting)
         self.id = secrets.token_hex(4)
         self._client = client
-        self._log_view = LogView(table, BY_GATEWAYS, without={SHADOW, CONFLICT})
+        self._log_view = LogView(table, BY_GATEWAYS, WITHOUT)
         view = self._log_view.view
         #: For filters with wildcards, which only the standard dialect gives what is retained.
         self._retained_topics: set[str] = set()
@@ -474,7 +476,8 @@ async def run_gateway(config: RegionConfig, ready: Callable[[], None]) -> None:
     """Run one gateway process until cancelled."""
     client = await nats_connection.connect(config.gateway_nats, name="gateway")
     try:
-        async with view_table(Path(config.state_dir), "gateway", client, BY_GATEWAYS) as table:
+        directory = Path(config.state_dir)
+        async with view_table(directory, "gateway", client, BY_GATEWAYS, WITHOUT) as table:
             await Gateway(config, client, table).run(ready)
     finally:
         await client.close()

@@ -13,7 +13,7 @@ from isthmus.core.view import View
 
 #: Conflicts that one answer looks at: those of one kind or key may be few of very many, and who
 #: asks for them must hold up nobody.
-PAGE = 1000
+PAGE = 200
 
 
 class Conflicts:

@@ -73,8 +73,8 @@ class ItemStore(LogView):
         return await self._perform(update)
 
     def _pass_by(self, sequence: int, kind: str, key: str, payload: bytes) -> None:
-        super()._pass_by(sequence, kind, key, payload)
         self._lately.note(kind, key, payload, sequence)
+        super()._pass_by(sequence, kind, key, payload)
 
     async def _perform(self, update: Update) -> tuple[Item, int]:
         while (wanted := update.proposal()) is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
 from itertools import count
@@ -26,7 +26,11 @@ _log = logging.getLogger(__name__)
 
 @asynccontextmanager
 async def view_table(
-    state_dir: Path, process: str, client: Client, listed: Mapping[str, Listed] | None = None
+    state_dir: Path,
+    process: str,
+    client: Client,
+    listed: Mapping[str, Listed] | None = None,
+    without: Collection[str] = (),
 ) -> AsyncIterator[Table]:
     """The table that a process of this kind had, or a new one; it is this process's alone.
 
@@ -34,8 +38,10 @@ async def view_table(
     and each start the time to read the log.
     """
     directory = state_dir / "views"
-    # What was listed by other rules is to be listed again: each release begins anew.
-    purpose = f"isthmus {version('isthmus')}: {' '.join(sorted(listed or {}))}"
+    # What was listed by other rules is to be listed again: each release begins anew. And who holds
+    # more kinds than another one has passed over what he needs.
+    rules = f"{' '.join(sorted(listed or {}))} without {' '.join(sorted(without))}"
+    purpose = f"isthmus {version('isthmus')}: {rules}"
     try:
         table = await _open(NatsChangeLog(client), directory, process, purpose)
     except (ConfigError, OSError, sqlite3.Error) as error:
