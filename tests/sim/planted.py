@@ -13,7 +13,19 @@ import pytest
 
 import isthmus.sim.gateway as gateway
 import isthmus.sim.services as services
-from isthmus.core import cursor, direction, health, registry, repeat, routing, sessions, zone
+from isthmus.core import (
+    cursor,
+    direction,
+    health,
+    registry,
+    repeat,
+    routing,
+    sessions,
+    shadow_call,
+    shadow_tree,
+    shadows,
+    zone,
+)
 from isthmus.core import item as items
 from isthmus.core.admission import Admission, Gate
 from isthmus.core.alone import AloneKeeper
@@ -27,6 +39,9 @@ from isthmus.core.returning import Returning
 from isthmus.core.session import Session
 from isthmus.core.session_keeper import SessionKeeper
 from isthmus.core.sessions import Hold, State
+from isthmus.core.shadow_telling import ShadowTelling
+from isthmus.core.shadow_tree import ShadowTree
+from isthmus.core.shadows import Documents
 from isthmus.core.stamp import ZERO, Stamp, StampClock
 from isthmus.core.update import Update
 from isthmus.core.writer import Writer
@@ -267,6 +282,67 @@ def write_though_nothing_differs(patch: Patch) -> None:
 @planted("conflicts-are-listed")
 def list_no_conflicts(patch: Patch) -> None:
     patch.setattr(items, "conflicts", lambda *_: [])
+
+
+# Shadows
+
+
+@planted("a-shadow-is-its-updates", found_by=36)
+def choose_the_later_document(patch: Patch) -> None:
+    """Of two documents the one that was written last, as a whole."""
+    patch.setattr(
+        ShadowTree,
+        "join",
+        lambda self, other: max(self, other, key=lambda each: (each.root.newest, repr(each))),
+    )
+
+
+@planted("a-shadow-is-its-updates", found_by=2)
+def bring_back_what_was_taken_away(patch: Patch) -> None:
+    """A leaf outlives a later cut above it."""
+    join = shadow_tree._join
+    patch.setattr(shadow_tree, "_join", lambda one, other, _: join(one, other, shadow_tree.NEVER))
+
+
+@planted("a-shadow-is-its-updates", found_by=2)
+def count_deletions_as_updates(patch: Patch) -> None:
+    patch.setattr(shadows, "version", lambda item: item.version)
+
+
+@planted("versions-are-said-once")
+def look_at_no_version(patch: Patch) -> None:
+    """An update is carried out whichever version it is meant for."""
+    read = shadow_call.read_update
+    patch.setattr(shadow_call, "read_update", lambda payload: read(payload)._replace(version=None))
+
+
+@planted("conflicts-are-listed", found_by=8)
+def list_no_conflicts_of_shadows(patch: Patch) -> None:
+    patch.setattr(ShadowTree, "contests", lambda *_: iter(()))
+
+
+@planted("changes-are-told-where-they-arrive")
+def tell_nobody_of_what_comes(patch: Patch) -> None:
+    """Who is connected elsewhere hears nothing of an update."""
+    patch.setattr(shadows, "changed", lambda *_: None)
+
+
+@planted("changes-are-told-where-they-arrive", found_by=106)
+def take_what_is_merged_for_told(patch: Patch) -> None:
+    """What was merged as the services died is never told."""
+    patch.setattr(ShadowTelling, "_may_be_untold", lambda *_: False)
+
+
+@planted("changes-are-told-where-they-arrive")
+def tell_of_what_was_there(patch: Patch) -> None:
+    """The delta is of the document before the change."""
+    delta = Documents.delta
+
+    def before(self: Documents) -> bytes | None:
+        is_of_a_peer = type(self) is Documents and shadows.is_there(self.before)
+        return delta(Documents(self.before, self.before) if is_of_a_peer else self)
+
+    patch.setattr(Documents, "delta", before)
 
 
 # Rights

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -14,6 +14,7 @@ from isthmus.core.item import Item, conflicts, join
 from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import read_update
 from isthmus.core.stamp import StampClock
+from isthmus.sim.naive_shadow import DELETES, Naive, Wrote
 
 REGIONS = ("eu", "us", "ap")
 NAMES = st.sampled_from(["a", "b"])
@@ -46,88 +47,11 @@ def updates() -> st.SearchStrategy[Any]:
     return st.tuples(st.sampled_from(REGIONS), STATES, times)
 
 
-DELETES = st.tuples(st.sampled_from(REGIONS), st.just("deletes"), st.integers(0, 14_000))
+DELETIONS = st.tuples(st.sampled_from(REGIONS), st.just(DELETES), st.integers(0, 14_000))
 EXCHANGES = st.tuples(st.sampled_from(REGIONS), st.sampled_from(REGIONS), st.just(0))
 STEPS = st.lists(
-    st.one_of(updates(), updates(), updates(), EXCHANGES, DELETES), min_size=2, max_size=16
+    st.one_of(updates(), updates(), updates(), EXCHANGES, DELETIONS), min_size=2, max_size=16
 )
-
-
-class Wrote(NamedTuple):
-    """One write, which sorts by its stamp."""
-
-    mark: Any
-    dot: str
-    #: What was to be merged; "deletes" for a deletion.
-    state: Any
-
-
-class Leaf(NamedTuple):
-    """A scalar or an array, and when it was written."""
-
-    value: Any
-    ms: int
-
-
-class Naive:
-    """A shadow as AWS keeps it: one write after the other merged into one document."""
-
-    def __init__(self, writes: list[Wrote]) -> None:
-        self.sections: dict[str, Any] = {}
-        self.is_there = False
-        for mark, _, state in sorted(writes, key=lambda each: each.mark):
-            if state in (None, "deletes"):
-                self.sections = {}
-            else:
-                merge(self.sections, state, mark[0])
-            self.is_there = state != "deletes"
-
-    def shown(self, of: Any) -> dict[str, Any]:
-        """The sections in which something is, with what a function says of each leaf."""
-        shown = {name: each_leaf(section, of) for name, section in self.sections.items()}
-        return {name: section for name, section in shown.items() if section}
-
-    @property
-    def state(self) -> dict[str, Any]:
-        return self.shown(lambda leaf: leaf.value)
-
-    @property
-    def metadata(self) -> dict[str, Any]:
-        return self.shown(lambda leaf: stamped(leaf.value, {"timestamp": leaf.ms // 1000}))
-
-
-def merge(held: dict[str, Any], patch: dict[str, Any], ms: int) -> None:
-    for name, value in patch.items():
-        if value is None:
-            held.pop(name, None)
-        elif not isinstance(value, dict):
-            held[name] = Leaf(value, ms)
-        elif isinstance(held.get(name), dict):
-            merge(held[name], value, ms)
-        elif not says_only_null(value):
-            held[name] = {}
-            merge(held[name], value, ms)
-
-
-def says_only_null(value: Any) -> bool:
-    if isinstance(value, dict):
-        return value != {} and all(says_only_null(each) for each in value.values())
-    return value is None
-
-
-def each_leaf(value: Any, of: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: each_leaf(each, of) for name, each in value.items()}
-    return of(value)
-
-
-def stamped(value: Any, time: dict[str, int]) -> Any:
-    """The metadata of something that was written at one time."""
-    if isinstance(value, list):
-        return [stamped(each, time) for each in value]
-    if isinstance(value, dict):
-        return {name: stamped(each, time) for name, each in value.items()}
-    return time
 
 
 @dataclass
@@ -151,7 +75,7 @@ class World:
             self.take(region, what)
             return
         before, writer = self.items[region], Writer(self.clocks[region], ms)
-        if what == "deletes":
+        if what == DELETES:
             if not shadows.is_there(before):
                 return
             after = shadows.delete(before, writer).item

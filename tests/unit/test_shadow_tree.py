@@ -18,6 +18,7 @@ from isthmus.core.shadow_request import read_update
 from isthmus.core.shadow_tree import NEVER, Node, ShadowTree
 from isthmus.core.shadow_view import view
 from isthmus.core.stamp import StampClock
+from isthmus.sim.naive_shadow import DELETES
 
 CASES = pytest.mark.parametrize(
     "cases",
@@ -40,7 +41,7 @@ def check(made: World, region: str) -> None:
     assert text(shown.state) == text(naive.state)
     assert text(shown.metadata) == text(naive.metadata)
     assert shadows.is_there(item) == naive.is_there
-    updates = [dot for dot in made.seen[region] if made.writes[dot].state != "deletes"]
+    updates = [dot for dot in made.seen[region] if made.writes[dot].state != DELETES]
     assert shadows.version(item) == len(updates)
 
 
@@ -85,7 +86,7 @@ def test_a_version_never_goes_down_and_an_update_adds_one(steps):
         made.step(region, what, ms)
         after = shadows.version(made.items[region])
         if what not in REGIONS:
-            assert after == before + (what != "deletes")
+            assert after == before + (what != DELETES)
         assert after >= before
 
 

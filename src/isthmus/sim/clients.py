@@ -53,6 +53,11 @@ class Client:
         self._heard_s = 0.0
         self._sent = 0
 
+    @property
+    def waits_for(self) -> int:
+        """How many answers are owed to it."""
+        return len(self.outbox)
+
     # The application
 
     def publish(self, payload: bytes | None = None, topic: str = "") -> None:

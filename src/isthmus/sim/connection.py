@@ -103,8 +103,7 @@ class Connection:
                 case Store():
                     self.gateway.store(self, action)
                 case Ask():
-                    self.fail("nobody answers requests here")
-                    return
+                    self.gateway.requests.ask(self, action)
                 case Send(data):
                     self.channel.send(self, data)
                 case Join(topic_filter, granted):

@@ -19,7 +19,8 @@ from isthmus.protocol import Report
 from isthmus.sim import store
 from isthmus.sim.connection import Connection
 from isthmus.sim.delivery import Delivery
-from isthmus.sim.lane import Lane
+from isthmus.sim.lane import Lane, Saying
+from isthmus.sim.requests import Requests
 from isthmus.sim.sessions import Sessions
 from isthmus.sim.store import LOG, WAKE_S, Refused
 from isthmus.sim.world import Process
@@ -66,6 +67,7 @@ class Gateway:
         self._clients: dict[str, Connection] = {}
         self._accepted = 0
         self._made = 0
+        self._said = 0
         self._route_epoch = 0
         self._answered_absence = 0
         self.id: str = f"g{self.start}"
@@ -75,6 +77,7 @@ class Gateway:
         self.usual = self._lanes[Durability.REGION if is_only else Durability.TWO_REGIONS]
         self.delivery: Delivery = Delivery(self)
         self.sessions = Sessions(self)
+        self.requests = Requests(self)
         self._follow()
         self._tick()
         self._tell_and_look()
@@ -225,6 +228,7 @@ class Gateway:
 
     def closed(self, connection: Connection) -> None:
         self._connections.pop(connection, None)
+        self.requests.closed(connection)
         session = connection.session
         if session is None:
             return
@@ -251,6 +255,11 @@ class Gateway:
             self.system.watch.sessions.retains(self, publish.topic, publish.payload, item)
             lane.carry(item)
         lane.add(connection, action)
+
+    def say(self, topic: str, payload: bytes) -> None:
+        """Store a word of the region's own, for whoever subscribes."""
+        self._said += 1
+        self.usual.say(Saying(topic, payload, f"{self.id}.{self._said}"))
 
     def take_items(self, items: tuple[bytes, ...]) -> None:
         """What a batch carries holds here at once; the log brings it later."""

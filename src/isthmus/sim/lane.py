@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from isthmus.core import batch as batches
-from isthmus.core.batch import Batch, batch_id
+from isthmus.core.batch import Batch, Source, batch_id
 from isthmus.core.confirm import Durability
 from isthmus.core.session import Store, Ticket
 from isthmus.core.writer import Writer
@@ -28,7 +28,19 @@ class Carrying:
     failed: Callable[[str], None]
 
 
-Waiting = tuple["Connection", Ticket] | Carrying
+@dataclass(frozen=True, slots=True)
+class Saying:
+    """The region's own word, which is stored again until the stream has it: gateway/events.py."""
+
+    topic: str
+    payload: bytes
+    identity: str
+
+
+Waiting = tuple["Connection", Ticket] | Carrying | Saying
+#: Of whom the region's own words are said to be.
+OWN = Source("own", "", "")
+SAY_AGAIN_S = 1.0
 
 
 class Lane:
@@ -66,6 +78,21 @@ class Lane:
             token=None if action.ticket is None else (connection, action.ticket),
             identity=self._system.identity_of(publish.payload),
             retain=publish.retain,
+        )
+        self._flush_soon()
+
+    def say(self, saying: Saying) -> None:
+        """Take a word of the region's own."""
+        self._writer.add(
+            OWN,
+            saying.topic,
+            saying.payload,
+            qos=1,
+            dup=False,
+            at_ms=self._process.now_ms(),
+            token=saying,
+            identity=saying.identity,
+            retain=False,
         )
         self._flush_soon()
 
@@ -115,7 +142,7 @@ class Lane:
         for waiting in writer.release():
             if isinstance(waiting, Carrying):
                 carried.append(waiting)
-            else:
+            elif not isinstance(waiting, Saying):
                 by_connection.setdefault(waiting[0], []).append(waiting[1])
         alone = writer.newly_alone()
         if alone:
@@ -152,6 +179,8 @@ class Lane:
         for each in waiting:
             if isinstance(each, Carrying):
                 each.failed(said)
+            elif isinstance(each, Saying):
+                self._process.after(SAY_AGAIN_S, self.say, each)
 
     # Alone
 

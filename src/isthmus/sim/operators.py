@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from isthmus.core import policies, registry
 from isthmus.core.direction import Answer as IntentAnswer
@@ -12,6 +13,7 @@ from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.routing import Intent
 from isthmus.sim.services import Answer
+from isthmus.sim.shadows import Reply
 
 if TYPE_CHECKING:
     from isthmus.sim.system import System
@@ -114,6 +116,59 @@ class Operators:
         """Revoke, deactivate or activate."""
         change = {"revoke": _revoke, "deactivate": _deactivate, "activate": _activate}[verb]
         self.ask(region, f"{verb} {client}", [(registry.CERTIFICATE, f"cert-{client}", change)])
+
+    # Shadows
+
+    def ask_shadow(
+        self, region: str, thing: str, what: str, payload: dict[str, Any], attempt: int = 1
+    ) -> None:
+        """Have a region update or delete a shadow, by HTTPS; again where nothing was promised."""
+        system = self._system
+        services = system.services(region)
+        again = partial(self._shadow_again, region, thing, what, payload, attempt)
+        if services is None:
+            again("nobody answers")
+            return
+        token = {"clientToken": system.next_token()}
+        topic, body = f"$aws/things/{thing}/shadow/{what}", json.dumps({**payload, **token})
+
+        def reply(reply: Reply) -> None:
+            if reply.failed:
+                again(reply.failed)
+                return
+            text = f"{what} of {thing}'s shadow at {region}"
+            for topic, _ in reply.answers:
+                system.world.say("operator", f"{text}: {topic.rpartition('/')[2]}")
+            if reply.events:
+                version = json.loads(reply.events[0][1])["version"]
+                system.world.say("operator", f"{text}: accepted as version {version}")
+                system.regions[region].say(reply.events)
+
+        carry_out = partial(services.shadows.carry_out, topic, body.encode(), reply)
+        services.process.after(0.0, carry_out)
+
+    def _shadow_again(
+        self,
+        region: str,
+        thing: str,
+        what: str,
+        payload: dict[str, Any],
+        attempt: int,
+        failure: str,
+    ) -> None:
+        world = self._system.world
+        world.say("operator", f"{what} of {thing}'s shadow at {region}: {failure}")
+        if attempt < ATTEMPTS_MAX:
+            world.at(
+                world.now_s + AGAIN_S,
+                None,
+                self.ask_shadow,
+                region,
+                thing,
+                what,
+                payload,
+                attempt + 1,
+            )
 
     # Routes
 

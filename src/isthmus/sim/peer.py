@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from isthmus.core.confirm import Standing, Watermarks
 from isthmus.core.cursor import Cursor
 from isthmus.core.pull import Pull
+from isthmus.core.shadow_telling import FirstFill, Told, first_fill
 from isthmus.core.update import Merge
 from isthmus.protocol import HeadReply, HelloReply, HelloRequest, Report
+from isthmus.sim.shadows import ShadowTeller
 from isthmus.sim.store import LOG, Entry, Refused, Store, bus
 from isthmus.sim.world import Process
 
@@ -37,18 +39,31 @@ class Link:
             self.store.state.get(self._cursor("log"), Cursor()),
             self.store.state.get(self._cursor("bus"), Cursor()),
         )
+        self._teller = ShadowTeller(services, self._is_told)
+        #: Up to here everything is told: what is written down.
+        self._told = Told(self.pull.log, self.store.state.get(self._told_name, 0))
+        self._first: FirstFill = self.store.state.get(self._first_fill, FirstFill())
         self._number = 0
         self._open: dict[int, tuple[Callable[[Any], None], Callable[[], None]]] = {}
         #: Counts the contacts; what belongs to an earlier one is dropped.
         self._contact = 0
         self._is_started = False
         self._storing = True
-        self._unsaved: dict[str, Cursor] = {}
+        #: By name on our disk.
+        self._unsaved: dict[str, Any] = {}
         self._saved_s = self.process.now_s()
         self._levels: list[tuple[HeadReply, float, Callable[[bool | None], None]]] = []
 
     def _cursor(self, stream: str) -> str:
         return f"cursor {self.peer} {stream}"
+
+    @property
+    def _told_name(self) -> str:
+        return f"told {self.peer}"
+
+    @property
+    def _first_fill(self) -> str:
+        return f"first fill {self.peer}"
 
     # Questions
 
@@ -143,6 +158,28 @@ class Link:
         if self.pull.is_void(head.incarnation):
             self.lose("it has started again")
             return
+        first = first_fill(self._first, self._told.cursor, head.incarnation, head.log_sequence)
+        if first == self._first:
+            self._begin_pulls(contact, head)
+            return
+
+        def noted(result: int | Refused) -> None:
+            if isinstance(result, Refused):
+                self._lose(contact, "our own disk does not take what it begins with")
+            elif contact == self._contact:
+                self._first = first
+                self._begin_pulls(contact, head)
+
+        self.store.put(self.process, self._first_fill, first, noted)
+
+    def _begin_pulls(self, contact: int, head: HeadReply) -> None:
+        self._teller.telling.begin(
+            self._told,
+            head.incarnation,
+            head.log_sequence,
+            self.store.stream(LOG).synced,
+            self._first,
+        )
         own = self.services.name
         held = self.services.held[own]
         self.services.peers.holds(self.peer, head.incarnation, head.writers)
@@ -258,17 +295,35 @@ class Link:
                 self._took_log(contact, entries[-1])
 
         for entry in entries:
-            theirs = self.system.decoded(entry.payload)
-            self.services.perform(Merge(self.services.log, theirs), done)
+            merge = Merge(self.services.log, self.system.decoded(entry.payload))
+            self.services.perform(merge, partial(self._merged, contact, entry, merge, done))
+
+    def _merged(
+        self,
+        contact: int,
+        entry: Entry,
+        merge: Merge,
+        done: Callable[[bool], None],
+        is_merged: bool,
+    ) -> None:
+        if is_merged and contact == self._contact:
+            self._teller.telling.merged(entry.sequence, merge.mine, merge.item, merge.revision)
+        done(is_merged)
 
     def _took_log(self, contact: int, last: Entry) -> None:
         from isthmus.sim.services import entry_id
 
-        self._unsaved["log"] = self.pull.took_log(last.sequence, entry_id(last))
+        self._teller.telling.reached(self.pull.took_log(last.sequence, entry_id(last)))
+        self._teller.tell()
         self.system.watch.moved(self.services.name, self.peer, self.pull)
         self.report()
         self._check_levels()
         self._pull_log(contact)
+
+    def _is_told(self, told: Told) -> None:
+        self._told = told
+        self._unsaved[self._cursor("log")] = told.cursor
+        self._unsaved[self._told_name] = told.revision
 
     def _pull_bus(self, contact: int) -> None:
         def take(entries: list[Entry]) -> None:
@@ -280,7 +335,7 @@ class Link:
         if contact != self._contact:
             return
         self.pull.confirm(risen, self.process.now_s())
-        self._unsaved["bus"] = self.pull.took_bus(last.sequence, last.id)
+        self._unsaved[self._cursor("bus")] = self.pull.took_bus(last.sequence, last.id)
         self.system.watch.moved(self.services.name, self.peer, self.pull)
         self.report()
         self._pull_bus(contact)
@@ -350,14 +405,12 @@ class Link:
     def _save(self) -> None:
         self._saved_s = self.process.now_s()
         unsaved, self._unsaved = self._unsaved, {}
-        for stream, cursor in unsaved.items():
-            self.store.put(
-                self.process, self._cursor(stream), cursor, partial(self._saved, stream, cursor)
-            )
+        for name, value in unsaved.items():
+            self.store.put(self.process, name, value, partial(self._saved, name, value))
 
-    def _saved(self, stream: str, cursor: Cursor, result: int | Refused) -> None:
+    def _saved(self, name: str, value: Any, result: int | Refused) -> None:
         if isinstance(result, Refused):
-            self._unsaved.setdefault(stream, cursor)
+            self._unsaved.setdefault(name, value)
 
     def report(self) -> None:
         """Tell the peer's services and gateways what we have of theirs."""

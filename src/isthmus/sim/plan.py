@@ -72,6 +72,10 @@ class _Maker:
         first, second = self.chance.sample(self.sites, 2)
         return first, second
 
+    def two_regions(self) -> tuple[str, str]:
+        first, second = self.chance.sample(self.regions, 2)
+        return first, second
+
     def seconds(self, least: float = 0.3, most: float = 6.0) -> str:
         return f"{self.chance.uniform(least, most):.2f}"
 
@@ -80,6 +84,14 @@ class _Maker:
 
     def subscriber(self) -> str:
         return self.chance.choice(self.subscribers)
+
+    def path(self) -> str:
+        return self.chance.choice(("light", "light", "room.lamp", "room.door", "room"))
+
+    def value(self) -> str:
+        """One that no other write has, with few exceptions; an array, or nothing at times."""
+        number = self.chance.randrange(10_000)
+        return self.chance.choice((f"v{number}", f"v{number}", f"v{number},on", "nothing"))
 
     def filter(self) -> str:
         one = f"fleet/{self.client()}"
@@ -155,6 +167,25 @@ ACTS: tuple[tuple[str, int, Make], ...] = (
 )
 
 
+#: What is done to shadows, drawn apart: who has none does not notice them.
+SHADOW_ACTS: tuple[tuple[str, int, Make], ...] = (
+    ("want", 10, lambda m: (m.client(), m.path(), m.value(), m.region())),
+    ("want-everywhere", 4, lambda m: (m.client(), m.path(), m.value())),
+    (
+        "want-and-kill",
+        8,
+        lambda m: (m.client(), m.path(), m.value(), *m.two_regions(), m.seconds(0.1, 0.9)),
+    ),
+    ("report", 6, lambda m: (m.client(), m.path(), m.value())),
+    ("report-checked", 2, lambda m: (m.client(), m.path(), m.value())),
+    ("get-shadow", 2, lambda m: (m.client(),)),
+    ("forget", 1, lambda m: (m.client(),)),
+    ("delete-shadow", 1, lambda m: (m.client(), m.region())),
+    ("cut-client", 2, lambda m: (m.client(), m.region(), m.seconds())),
+)
+SHADOW_CLIENTS = ("shadow-0", "shadow-1")
+
+
 def make_plan(seed: int, *, regions: int = 3, clients: int = 10) -> Plan:
     """The plan of a seed."""
     chance = random.Random(f"plan {seed}")
@@ -169,7 +200,15 @@ def make_plan(seed: int, *, regions: int = 3, clients: int = 10) -> Plan:
     steps = _draw(maker, FAULTS, faults) + _draw(maker, ACTS, chance.randint(90, 180))
     for client in maker.subscribers:
         steps += [Step(BEGIN_S, "subscribe", (client, maker.filter())) for _ in range(2)]
+    steps += _shadow_steps(seed, names, sites)
+    made += tuple((name, "shadow") for name in SHADOW_CLIENTS)
     return Plan(seed, names, True, 2, made, tuple(sorted(steps, key=lambda each: each.at_s)))
+
+
+def _shadow_steps(seed: int, regions: tuple[str, ...], sites: list[str]) -> list[Step]:
+    maker = _Maker(random.Random(f"shadows {seed}"), regions, sites)
+    maker.clients = list(SHADOW_CLIENTS)
+    return _draw(maker, SHADOW_ACTS, maker.chance.randint(6, 14))
 
 
 def _draw(maker: _Maker, verbs: tuple[tuple[str, int, Make], ...], count: int) -> list[Step]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from isthmus.core.shadow_topics import Messages
 from isthmus.sim.gateway import Gateway
 from isthmus.sim.services import Services
-from isthmus.sim.store import Disk, Store
+from isthmus.sim.store import WAKE_S, Disk, Store
 from isthmus.sim.world import Machine, Process
 
 if TYPE_CHECKING:
@@ -76,6 +77,14 @@ class Region:
 
     def _processes(self) -> list[Process]:
         return [self.store.process, self.services.process, *(g.process for g in self.gateways)]
+
+    def say(self, events: Messages) -> None:
+        """What the API has done is said by one of the gateways; by nobody where none runs."""
+        for gateway in self.gateways:
+            if gateway.process.is_running and self.store.process.is_running:
+                for topic, payload in events:
+                    gateway.process.after(WAKE_S, gateway.say, topic, payload)
+                return
 
     def back_up(self) -> None:
         self._backups.append(self.store.snapshot())

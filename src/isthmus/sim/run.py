@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from isthmus.errors import BrokenInvariant
-from isthmus.sim import session_verdict, verdict
+from isthmus.sim import session_verdict, shadow_verdict, verdict
 from isthmus.sim.plan import (
     END_S,
     HEALED_S,
@@ -75,6 +75,9 @@ def _perform(system: System, verbs: Verbs, plan: Plan) -> None:
     system.world.run(END_S + HEALED_S / 2)
     for client in plan.clients:
         verbs.do("publish", client[:1])
+    # One shadow changes in good weather; of the others the last word may be an outage's.
+    for name in [name for name, kind in plan.clients if kind == "shadow"][:1]:
+        verbs.do("want", (name, "room.door", "healed", plan.regions[-1]))
     system.world.run(END_S + HEALED_S)
     verdict.after_healing(system)
     unserved = verdict.unserved(system)
@@ -88,6 +91,7 @@ def _perform(system: System, verbs: Verbs, plan: Plan) -> None:
     verdict.zero_writes(system, before)
     verdict.everybody_is_served(unserved, verdict.unserved(system))
     session_verdict.at_the_end(system)
+    shadow_verdict.at_the_end(system)
 
 
 def _settle(system: System) -> bool:

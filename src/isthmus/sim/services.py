@@ -23,6 +23,7 @@ from isthmus.protocol import CursorsReply, HeadReply, HelloReply, HelloRequest, 
 from isthmus.sim.bus_reader import BusReader
 from isthmus.sim.departures import Departures
 from isthmus.sim.peer import Link
+from isthmus.sim.shadows import ShadowRequests
 from isthmus.sim.store import LOG, WAKE_S, Entry, Refused, Store, bus
 from isthmus.sim.world import Process
 
@@ -97,6 +98,7 @@ class Services:
         self._follow()
         self._bus_reader = BusReader(self)
         self.departures = Departures(self)
+        self.shadows = ShadowRequests(self)
         self._ask_for_cursors()
 
     @property

@@ -15,7 +15,8 @@ them, up to an empty line.
     show alone            what each region's disk says of being alone
     show clients          who is connected where, and what is unanswered
     show conflicts        what every region lists
-    show items KIND KEY   a thing, certificate or attachment in every region; KEY may be a client
+    show items KIND KEY   a thing, certificate, attachment or shadow in every region; KEY may be a
+                          client
     show log              incarnations, how long each log is and how much the others have read
     show messages CLIENT  how often each region stores a content, and shows it by default
     show route            what every site holds and its nameserver answers
@@ -39,13 +40,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 
-from isthmus.core import conflicts, registry
+import msgspec
+
+from isthmus.core import conflicts, registry, shadows
 from isthmus.core.item import Item
+from isthmus.core.shadow_view import view
 from isthmus.errors import BrokenInvariant, InputError
-from isthmus.sim import lake, session_verdict, verbs, verdict
+from isthmus.sim import lake, session_verdict, shadow_verdict, verbs, verdict
 from isthmus.sim.operators import POLICY
 from isthmus.sim.plan import Plan
 from isthmus.sim.services import ALONE, INCARNATION
+from isthmus.sim.shadow_watch import tree as shadow_of
 from isthmus.sim.site import NAME
 from isthmus.sim.store import LOG
 from isthmus.sim.system import KINDS, SETTLE_S, System, principal_of
@@ -227,6 +232,7 @@ class Stage:
                 command.exactly()
                 verdict.after_healing(system)
                 session_verdict.at_the_end(system)
+                shadow_verdict.at_the_end(system)
                 unserved = verdict.unserved(system)
                 verdict.everybody_is_served(unserved, unserved)
                 return ["every promise holds"]
@@ -343,37 +349,48 @@ def _show_items(system: System, kind: str, key: str) -> Iterator[str]:
         if item is None:
             yield f"{region}: nothing"
             continue
-        lives = {0: "deleted", 1: "one life"}.get(len(item.lives), f"{len(item.lives)} lives")
-        described = DESCRIBED[kind](system, region, item)
-        yield f"{region}: version {item.version}, {lives}: {described}"
+        yield f"{region}: version {DESCRIBED[kind](system, region, item)}"
+
+
+def _life(item: Item) -> str:
+    """Version and lives."""
+    lives = {0: "deleted", 1: "one life"}.get(len(item.lives), f"{len(item.lives)} lives")
+    return f"{item.version}, {lives}"
 
 
 def _describe_thing(system: System, region: str, item: Item) -> str:
     found = registry.attributes(item)
-    return " ".join(f"{name}={value}" for name, value in found.items()) or "no attributes"
+    said = " ".join(f"{name}={value}" for name, value in found.items()) or "no attributes"
+    return f"{_life(item)}: {said}"
 
 
 def _describe_certificate(system: System, region: str, item: Item) -> str:
-    return str(registry.certificate_status(item))
+    return f"{_life(item)}: {registry.certificate_status(item)}"
 
 
 def _describe_attachment(system: System, region: str, item: Item) -> str:
     held = registry.attaches(item)
     if not held:
-        return "detached"
+        return f"{_life(item)}: detached"
     words = []
     for each in held:
         target = system.item(region, each.target_kind, each.target_key)
         principal = system.item(region, registry.CERTIFICATE, each.principal_key)
         is_void = not each.holds_for(target, principal)
         words.append("void" if is_void else "contested" if each.contested else "attached")
-    return ", ".join(words)
+    return f"{_life(item)}: {', '.join(words)}"
+
+
+def _describe_shadow(system: System, region: str, item: Item) -> str:
+    shown = msgspec.json.encode(view(shadow_of(item)).state).decode()
+    return f"{shadows.version(item)}: {shown if shadows.is_there(item) else 'deleted'}"
 
 
 DESCRIBED: dict[str, Callable[[System, str, Item], str]] = {
     registry.THING: _describe_thing,
     registry.CERTIFICATE: _describe_certificate,
     registry.ATTACHMENT: _describe_attachment,
+    shadows.SHADOW: _describe_shadow,
 }
 
 

@@ -15,6 +15,7 @@ from isthmus.sim.operators import Operators
 from isthmus.sim.plan import Plan
 from isthmus.sim.region import Region
 from isthmus.sim.services import Services
+from isthmus.sim.shadow_client import ShadowClient
 from isthmus.sim.site import Site
 from isthmus.sim.subscriber import Subscriber
 from isthmus.sim.watch import Watch
@@ -24,6 +25,7 @@ KINDS: dict[str, type[Client]] = {
     "device": DeviceClient,
     "plain": PlainClient,
     "subscriber": Subscriber,
+    "shadow": ShadowClient,
 }
 #: Before any fault strikes: regions meet, devices are registered and connect.
 SETTLE_S = 3.0
@@ -39,6 +41,7 @@ class System:
         self.regions_named = list(plan.regions)
         self.sites_named = [*plan.regions, "witness"] if plan.witness else list(plan.regions)
         self._starts = 0
+        self._tokens = 0
         self.decoded = lru_cache(maxsize=4096)(items.decode)
         self.decoded_carried = lru_cache(maxsize=4096)(carried.read)
         self.batch = lru_cache(maxsize=4096)(batches.decode)
@@ -82,6 +85,11 @@ class System:
         """Stands for the random ids of processes: no two starts have the same."""
         self._starts += 1
         return self._starts
+
+    def next_token(self) -> str:
+        """A clientToken that no other request to a shadow has."""
+        self._tokens += 1
+        return f"t{self._tokens}"
 
     def new_incarnation(self, region: str) -> str:
         return f"{region[0]}{self.next_start()}"

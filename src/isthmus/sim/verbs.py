@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from isthmus.errors import InputError
 from isthmus.sim.clients import RETAINED_PREFIX
 from isthmus.sim.gateway import LOCAL_PREFIX
 from isthmus.sim.network import Way
 from isthmus.sim.plan import FAULTS
+from isthmus.sim.shadow_client import ShadowClient
 from isthmus.sim.site import Site
 from isthmus.sim.subscriber import Subscriber
 
@@ -331,6 +332,52 @@ class Verbs:
     def do_attach(self, client: str, region: str) -> None:
         self._system.operators.attach(client, region)
 
+    # Shadows
+
+    def _shadow_client(self, client: str) -> ShadowClient:
+        found = self._system.clients[client]
+        if not isinstance(found, ShadowClient):
+            raise ValueError(f"{client} has no shadow")
+        return found
+
+    def do_want(self, client: str, name: str, value: str, region: str) -> None:
+        """Somebody desires something of a device, by HTTPS."""
+        state = {"state": {"desired": _state(name, value)}}
+        self._system.operators.ask_shadow(region, client, "update", state)
+
+    def do_want_everywhere(self, client: str, name: str, value: str) -> None:
+        """At every region in the same moment, each something of its own."""
+        for region in self._system.regions_named:
+            self.do_want(client, name, f"{value}-{region}", region)
+
+    def do_want_and_kill(
+        self, client: str, name: str, value: str, region: str, other: str, seconds: str
+    ) -> None:
+        """The same, and elsewhere the services die while they take it in, on a slow disk."""
+        self.do_slow_disk(other, "0.15", "1.5")
+        self.do_want(client, name, value, region)
+        when_s = self._world.now_s + float(seconds)
+        self._world.at(when_s, None, self.do_kill_services, other)
+
+    def do_report(self, client: str, name: str, value: str) -> None:
+        """A device says how it is."""
+        self._shadow_client(client).report(_state(name, value))
+
+    def do_report_checked(self, client: str, name: str, value: str) -> None:
+        """The same, unless its shadow is another one than it knows."""
+        self._shadow_client(client).report(_state(name, value), is_checked=True)
+
+    def do_get_shadow(self, client: str) -> None:
+        self._shadow_client(client).ask("get")
+
+    def do_forget(self, client: str) -> None:
+        """A device deletes its shadow."""
+        self._shadow_client(client).ask("delete")
+
+    def do_delete_shadow(self, client: str, region: str) -> None:
+        """Somebody deletes a device's shadow, by HTTPS."""
+        self._system.operators.ask_shadow(region, client, "delete", {})
+
     def do_move(self, target: str, site: str) -> None:
         self._system.operators.intend("move", target, site, 5.0)
 
@@ -344,6 +391,14 @@ class Verbs:
     def do_hold(self, site: str, seconds: str) -> None:
         """Pause every change of the route."""
         self._system.operators.intend("pause", "", site, float(seconds))
+
+
+def _state(name: str, value: str) -> dict[str, Any]:
+    """A leaf at a path with dots in it; a value with commas is an array, and "nothing" is none."""
+    said: Any = value.split(",") if "," in value else None if value == "nothing" else value
+    for each in reversed(name.split(".")):
+        said = {each: said}
+    return cast("dict[str, Any]", said)
 
 
 def names() -> list[str]:

@@ -29,7 +29,7 @@ def after_healing(system: System) -> None:
     _default_view(system)
     _equal_views(system)
     _promised_writes_are_there(system)
-    _writes_win_or_are_listed(system)
+    _writes_win_or_arelisted(system)
     _removals_hold(system)
     _one_route_per_epoch(system)
 
@@ -53,8 +53,8 @@ def unserved(system: System) -> dict[str, str]:
         if _has_rights(system, client):
             if not client.is_connected:
                 found[client.name] = "is not connected"
-            elif len(client.outbox):
-                found[client.name] = f"waits for {len(client.outbox)} answers"
+            elif client.waits_for:
+                found[client.name] = f"waits for {client.waits_for} answers"
     return found
 
 
@@ -187,14 +187,14 @@ def _promised_writes_are_there(system: System) -> None:
                 raise Violation("acknowledged-is-stored", text)
 
 
-def _writes_win_or_are_listed(system: System) -> None:
+def _writes_win_or_arelisted(system: System) -> None:
     """``later-writes-win`` over what they saw, and ``conflicts-are-listed`` where nobody saw.
 
     Of items that were never deleted, whose other lives would make this another question.
     """
     promised = system.watch.promised
     region = system.regions_named[0]
-    listed = _listed(system, region)
+    conflicts = listed(system, region)
     for (kind, key, path), writes in system.watch.writes.items():
         item = system.item(region, kind, key)
         life = item.fields.get("life") if item else None
@@ -216,12 +216,12 @@ def _writes_win_or_are_listed(system: System) -> None:
                 text = f"{key}{path}: {register.value} was written over {winner.value} and lost"
                 raise Violation("later-writes-win", text)
             is_newest = not any(each.item.saw(register.dot) for each in writes if each is not write)
-            if won and is_newest and (kind, key, path, register.dot) not in listed:
+            if won and is_newest and (kind, key, path, register.dot) not in conflicts:
                 text = f"{key}{path}: {register.value} gave way to {winner.value} unseen"
                 raise Violation("conflicts-are-listed", text)
 
 
-def _listed(system: System, region: str) -> set[tuple[str, str, str, str]]:
+def listed(system: System, region: str) -> set[tuple[str, str, str, str]]:
     """Kind, key and path of every conflict, with each dot that it names."""
     found = set()
     for (kind, _), payload in _log(system, region).items():

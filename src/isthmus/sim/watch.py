@@ -20,11 +20,13 @@ from isthmus.core.item import Item
 from isthmus.core.lattice import Flag, Live, Register
 from isthmus.core.outbox import Message
 from isthmus.core.pull import Pull
+from isthmus.core.shadows import SHADOW
 from isthmus.core.writer import Writer
 from isthmus.sim.reach import LAG_S, LOCAL_LAG_S, Reach
 from isthmus.sim.route_watch import RouteWatch
 from isthmus.sim.services import ALONE, Answer, Services
 from isthmus.sim.session_watch import SessionWatch
+from isthmus.sim.shadow_watch import ShadowWatch
 from isthmus.sim.store import LOG, Entry, bus
 from isthmus.sim.violation import fail
 
@@ -70,6 +72,7 @@ class Watch:
         self.reach = Reach(system)
         self.routes = RouteWatch(system)
         self.sessions = SessionWatch(system)
+        self.shadows = ShadowWatch(system)
         #: By payload: the regions that have it on disk now, and those that ever had.
         self.copies: defaultdict[bytes, set[str]] = defaultdict(set)
         #: By batch: the regions that ever had it on disk.
@@ -144,6 +147,8 @@ class Watch:
         before = self._durable.get(at)
         if before is not None:
             self._check_version(region, before, item)
+        if item.kind == SHADOW:
+            self.shadows.synced(region, before, item)
         self._durable[at] = item
         wrote = self._ever_wrote[at]
         for actor, count in item.vv.items():
@@ -182,6 +187,7 @@ class Watch:
             for entry in region.store.stream(bus(origin)).after(0, limit=10**9):
                 kept |= {each.payload for each in self._system.batch(entry.payload).messages}
         self.sessions.destroyed(region)
+        self.shadows.destroyed(name)
         for payload, regions in self.copies.items():
             if name in regions and payload not in kept:
                 regions.remove(name)

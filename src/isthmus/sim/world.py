@@ -27,6 +27,8 @@ class Timing:
     alone_start_s: float = 6.0
     promise_timeout_s: float = 5.0
     request_timeout_s: float = 0.5
+    #: What an answer to a device's request may take beside its promise.
+    handling_s: float = 2.0
     retry_s: float = 0.2
     pull_expires_s: float = 1.5
     cursor_save_s: float = 0.5
