@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -68,7 +69,16 @@ class Device:
             asked = {"state": {"reported": {"n": self.sent}}, "clientToken": str(self.sent)}
             wire.send(Publish(f"{self._root}/update", json.dumps(asked).encode(), 1, packet_id=1))
             while self.sent not in self.accepted:
-                self._heard(await self._next(wire))
+                self._heard(await self._answer(wire))
+
+    async def _answer(self, wire: Wire) -> Publish:
+        """What comes next, or the end of the connection: a gateway gives nobody up in silence."""
+        # Twice, as one wait is about as long as a gateway waits for the process that it has asked.
+        for _ in range(2):
+            with contextlib.suppress(TimeoutError):
+                return await self._next(wire)
+        self.wrong.append(f"{self.sent} is not answered, nor is its connection closed")
+        raise TimeoutError
 
     async def _next(self, wire: Wire) -> Publish:
         while isinstance(found := await wire.next(), mqtt3.Puback):
