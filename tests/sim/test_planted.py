@@ -57,7 +57,7 @@ def test_the_transcript_of_a_broken_promise_ends_with_it_and_is_the_same_again(
 def test_a_plan_that_breaks_a_promise_shrinks_until_every_step_is_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    plant, _, _ = PLANTED["leave-alone-unconfirmed"]
+    plant, _, _ = PLANTED["bring-back-what-was-taken-away"]
     plant(monkeypatch)
     seed, invariant = first_broken(range(1, SEEDS + 1))
     plan = make_plan(seed)
