@@ -80,9 +80,8 @@ class Watch:
         self._numbers: defaultdict[tuple[str, bytes], deque[int]] = defaultdict(deque)
         #: By client and packet: whose promise was kept.
         self._kept: set[tuple[str, int]] = set()
-        #: By region: when a storing peer was last heard there, and whether it is alone.
+        #: By region: when a storing peer was last heard there.
         self._heard_s: dict[str, float] = {}
-        self._is_alone: dict[str, bool] = {}
         self._left_s: dict[str, float] = {}
         #: Batches that were answered alone, by region.
         self._alone_batches: defaultdict[str, set[str]] = defaultdict(set)
@@ -194,8 +193,6 @@ class Watch:
                 self._check_lost(payload, regions)
         for payload in kept:
             self.copies[payload].add(name)
-        state = region.store.state.get(ALONE)
-        self._is_alone[name] = bool(state and state.alone)
         self._alone_batches.pop(name, None)
         for at in [at for at in self._durable if at[0] == name]:
             del self._durable[at]
@@ -293,7 +290,7 @@ class Watch:
         )
         # Gateways hear of its end a moment later than the disk.
         since_s = self._world.now_s - self._left_s.get(region.name, -math.inf)
-        if not in_range or not (self._is_alone.get(region.name) or since_s < LOCAL_LAG_S):
+        if not in_range or not (self.is_alone(region.name) or since_s < LOCAL_LAG_S):
             text = f"{what} is in {region.name} only, which is not alone on its disk"
             fail("no-answer-before-its-promise", text)
         self._alone_batches[region.name].add(f"{writer}:{number}")
@@ -340,12 +337,13 @@ class Watch:
 
     def alone(self, region: str, is_alone: bool) -> None:
         """A region's state is on its disk."""
-        self._is_alone[region] = is_alone
         if not is_alone:
             self._left_s[region] = self._world.now_s
 
     def is_alone(self, region: str) -> bool:
-        return self._is_alone.get(region, False)
+        """Whether its disk says so: it may have died before it heard that it does."""
+        state: AloneState | None = self._system.regions[region].store.state.get(ALONE)
+        return state is not None and state.alone
 
     # Items
 
