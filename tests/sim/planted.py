@@ -172,7 +172,7 @@ def stay_alone_for_ever(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "_leave", lambda *_: None)
 
 
-@planted("alone-until-confirmed")
+@planted("alone-until-confirmed", found_by=60)
 def leave_alone_unconfirmed(patch: Patch) -> None:
     """To be in contact is enough."""
     patch.setattr(Watermarks, "covers", lambda *_: True)
@@ -309,7 +309,7 @@ def count_deletions_as_updates(patch: Patch) -> None:
     patch.setattr(shadows, "version", lambda item: item.version)
 
 
-@planted("versions-are-said-once")
+@planted("versions-are-said-once", found_by=10)
 def look_at_no_version(patch: Patch) -> None:
     """An update is carried out whichever version it is meant for."""
     read = shadow_call.read_update
@@ -391,7 +391,7 @@ def contest_everything(patch: Patch) -> None:
 # Admission
 
 
-@planted("revoked-is-refused", found_by=2)
+@planted("revoked-is-refused", found_by=15)
 def admit_at_once(patch: Patch) -> None:
     patch.setattr(Gate, "admission", property(lambda self: Admission.OPEN))
 
@@ -410,7 +410,7 @@ def majority_of_those_heard(patch: Patch) -> None:
     patch.setattr(health, "majority_of", lambda _sites: 1)
 
 
-@planted("the-core-holds", found_by=40)
+@planted("the-core-holds", found_by=65)
 def take_the_route_that_came_last(patch: Patch) -> None:
     patch.setattr(
         direction,
@@ -450,7 +450,7 @@ def take_who_did_not_leave_for_gone(patch: Patch) -> None:
     patch.setattr(State, "is_over", lambda self, now_ms: self.left is None or is_over(self, now_ms))
 
 
-@planted("no-session-lost", found_by=2)
+@planted("no-session-lost", found_by=3)
 def measure_expiry_in_milliseconds(patch: Patch) -> None:
     patch.setattr(
         State,
