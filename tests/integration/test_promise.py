@@ -53,7 +53,7 @@ async def test_nothing_is_acknowledged_while_the_other_region_is_silent(
         if outage == "stopped":
             patient.signal(OTHER, "services", signal.SIGSTOP)
         else:
-            await patient.cut()
+            await patient.system.cut()
         try:
             wire.send(*(mqtt3.Publish(topic, b"%d" % n, 1, packet_id=n) for n in range(1, 21)))
             # The gateway delivers what its own stream has, and would acknowledge right behind.
@@ -63,7 +63,7 @@ async def test_nothing_is_acknowledged_while_the_other_region_is_silent(
             if outage == "stopped":
                 patient.signal(OTHER, "services", signal.SIGCONT)
             else:
-                await patient.heal()
+                await patient.system.heal()
         answers = [await wire.expect(mqtt3.Puback) for _ in range(20)]
 
     assert [each.payload for each in stored] == [b"%d" % n for n in range(1, 21)]
@@ -75,14 +75,14 @@ async def test_nothing_is_acknowledged_while_the_other_region_is_silent(
 async def test_a_topic_may_need_less_than_two_regions(patient: Regions) -> None:
     name = await patient.device("needs-less")
     async with patient.client(HOME, name) as wire:
-        await patient.cut()
+        await patient.system.cut()
         try:
             for number, last in enumerate(("memory", "here"), 1):
                 await wire.publish(patient.topic(name, last), b"%d" % number, number)
             wire.send(mqtt3.Publish(patient.topic(name, "never-alone"), b"3", 1, packet_id=3))
             assert await wire.ping() == []
         finally:
-            await patient.heal()
+            await patient.system.heal()
         assert (await wire.expect(mqtt3.Puback)).packet_id == 3
     for region in (HOME, OTHER):
         # What was acknowledged from memory is stored like the rest.
@@ -111,7 +111,7 @@ async def test_an_api_write_is_not_answered_while_the_other_region_is_silent(
     patient: Regions,
 ) -> None:
     before = await patient.level()
-    await patient.cut()
+    await patient.system.cut()
     writing = asyncio.create_task(patient.register(["waits-for-the-api"]))
     try:
 
@@ -121,7 +121,7 @@ async def test_an_api_write_is_not_answered_while_the_other_region_is_silent(
         await until("the home region has the write", stored_here)
         assert not writing.done()
     finally:
-        await patient.heal()
+        await patient.system.heal()
 
     assert (await writing)["confirmed_by"] == [OTHER]
 

@@ -13,6 +13,7 @@ from isthmus import protocol
 from isthmus.aws_server import newcomers
 from isthmus.aws_server.newcomers import AT_ONCE_MAX, WAITING_MAX, Newcomers
 from isthmus.core.item import Item
+from isthmus.core.written import Written
 from isthmus.errors import Unavailable
 from isthmus.protocol import RegistrationReply, RegistrationRequest
 
@@ -48,8 +49,8 @@ class Api:
         if self.failure:
             raise self.failure
 
-    async def _when_kept(self, revision: int) -> Any:
-        self.waited.put_nowait(revision)
+    async def _when_kept(self, written: Written) -> Any:
+        self.waited.put_nowait(written.newest)
         await self.kept.wait()
 
     async def ask(self, data: bytes = REQUEST) -> Asked:

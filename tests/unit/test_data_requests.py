@@ -19,6 +19,7 @@ from isthmus.aws_server.data_requests import DataRequests as Answering
 from isthmus.core import rest
 from isthmus.core.rest import Asked, Refused
 from isthmus.core.retained import RETAINED, retain
+from isthmus.core.written import Written
 from isthmus.errors import Unavailable
 from isthmus.gateway.data_requests import DataRequests
 from isthmus.gateway.rest_connection import Head
@@ -65,7 +66,7 @@ class Seam:
         found: Context = self.region.context(call)
         return found
 
-    async def _is_kept(self, revision: int) -> Kept:
+    async def _is_kept(self, written: Written) -> Kept:
         return Kept(("us",), 1)
 
     async def retain(self, topic: str, payload: bytes) -> None:

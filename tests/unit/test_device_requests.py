@@ -30,6 +30,7 @@ from isthmus.core.batch import Source
 from isthmus.core.device_topics import CREATE_CERTIFICATE, CREATE_FROM_CSR, SHADOW
 from isthmus.core.session import Ask, Send, Ticket
 from isthmus.core.shadow_topics import IN_FLIGHT_MAX
+from isthmus.core.written import Written
 from isthmus.errors import BrokenInvariant, Unavailable
 from isthmus.gateway import requests
 from isthmus.gateway.requests import Requests
@@ -184,8 +185,8 @@ class Seam:
         if self.refusal:
             raise self.refusal
 
-    async def _is_kept(self, revision: int) -> Kept:
-        assert revision
+    async def _is_kept(self, written: Written) -> Kept:
+        assert written
         await self.kept.wait()
         return Kept((), 0)
 
@@ -280,7 +281,7 @@ async def raises(_: Context, __: Asked) -> Answered:
     raise ValueError("a bug")
 
 
-async def breaks_its_promise(_: int) -> Kept:
+async def breaks_its_promise(_: Written) -> Kept:
     raise TimeoutError
 
 

@@ -29,6 +29,7 @@ from isthmus.core.presence import Word
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
+from isthmus.core.written import Written
 from isthmus.errors import InputError
 from isthmus.wire.packets import Publish
 
@@ -110,8 +111,8 @@ class Context:
     may: Callable[[str], bool]
     #: The access key that signed.
     caller: str = ""
-    #: The log's newest revision among those that this request wrote, or found as it wanted them.
-    revision: int = 0
+    #: What this request wrote, or found as it wanted it.
+    written: Written = field(default_factory=Written)
     #: Topics and payloads: what everybody may hear of it once its promise is kept.
     events: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -151,7 +152,7 @@ class Context:
             item, revision = await self.items.update(kind, key, partial(_changed, change, writer))
         except InputError as error:
             raise invalid(self.call.operation, str(error)) from None
-        self.revision = max(self.revision, revision)
+        self.written.note(kind, key, revision)
         return item
 
 

@@ -11,6 +11,7 @@ from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.shadow_call import Change
 from isthmus.core.shadows import SHADOW, Deleted, Updated
+from isthmus.core.written import Written
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Updated | Deleted)
@@ -53,11 +54,13 @@ async def in_turn(context: Context, key: str, steps: Sequence[Step[T]]) -> list[
         is_changed = after is not item
         return after
 
-    known = context.revision
+    known = context.written
+    context.written = Written()
     # One after another: all but one of those at once would lose, and try again.
     async with context.turn(SHADOW, key):
         await context.write(SHADOW, key, change)
-    if not is_changed:
-        # What is read or refused promises nothing, so nobody waits for another region.
-        context.revision = known
+    # What is read or refused promises nothing, so nobody waits for another region.
+    if is_changed:
+        known.add(context.written)
+    context.written = known
     return said

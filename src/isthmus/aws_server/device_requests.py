@@ -132,8 +132,8 @@ class DeviceRequests:
         handler, call = found
         context = self._context(call)
         answered = await handler(context, [_asked(each) for each in asked])
-        if context.revision:
-            await kept(context.revision)
+        if context.written:
+            await kept(context.written)
         return [
             DeviceReply(each.answers, [RegionEvent(*event) for event in each.events])
             for each in answered

@@ -22,6 +22,7 @@ from isthmus.aws.service_error import ServiceError
 from isthmus.aws_server.callers import Caller
 from isthmus.aws_server.listener import Read
 from isthmus.clock import monotonic_s, now_ms
+from isthmus.core.written import Written
 from isthmus.errors import Unavailable
 from isthmus.region.promise import Kept
 
@@ -31,8 +32,9 @@ REPLICATED, CONFIRMED_BY = "x-isthmus-replicated", "x-isthmus-confirmed-by"
 INTERNAL = "An internal error has occurred."
 #: Makes what a handler acts on.
 MakeContext = Callable[[Call, str], Context]
-#: Waits until a revision's promise is kept; raises TimeoutError where it is not.
-WhenKept = Callable[[int], Awaitable[Kept]]
+#: Waits until the promise of what was written is kept; raises TimeoutError where it is not, and
+#: Unavailable where nobody can say.
+WhenKept = Callable[[Written], Awaitable[Kept]]
 #: Has topics and payloads published, and waits for nobody.
 Say = Callable[[Sequence[tuple[str, bytes]]], None]
 
@@ -108,7 +110,7 @@ class Exchanges:
         output = handle(context, call.parameters)
         if inspect.isawaitable(output):
             output = await output
-        headers = await _confirmations(kept, context.revision) if context.revision else {}
+        headers = await _confirmations(kept, context.written) if context.written else {}
         self._say(context.events)
         response = responses.write(call, output, exchange.request_id)
         return response._replace(headers=response.headers | headers)
@@ -138,10 +140,10 @@ class _Exchange:
         return responses.refuse(self.service, error, self.request_id)
 
 
-async def _confirmations(when_kept: WhenKept, revision: int) -> dict[str, str]:
+async def _confirmations(when_kept: WhenKept, written: Written) -> dict[str, str]:
     """Wait for the promise of what was written; return the headers that say who has it."""
     try:
-        kept = await when_kept(revision)
+        kept = await when_kept(written)
     except TimeoutError:
         message = (
             "This is stored in this region, and no second region has confirmed it in time. "

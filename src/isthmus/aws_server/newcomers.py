@@ -92,10 +92,10 @@ class Newcomers:
         _log.info("a device has come by itself", extra={**extra, "address": request.address})
         events = [RegionEvent(*each) for each in outcome.events]
         try:
-            if context.revision:
+            if context.written:
                 async with asyncio.timeout_at(until_s):
-                    await kept(context.revision)
-        except TimeoutError:
+                    await kept(context.written)
+        except (TimeoutError, Unavailable):
             # The device may be active by now, and is not asked about when it comes again.
             return RegistrationReply(None, events, is_decided=False)
         return RegistrationReply(outcome.status, events)

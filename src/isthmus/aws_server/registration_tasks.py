@@ -37,6 +37,7 @@ from isthmus.core.registration_tasks import (
     TaskStatus,
 )
 from isthmus.core.undecodable import UNDECODABLE
+from isthmus.core.written import Written
 from isthmus.errors import InputError, Unavailable
 from isthmus.region.items import ItemStore
 from isthmus.tasks import end
@@ -45,6 +46,8 @@ _log = logging.getLogger(__name__)
 
 #: Seconds between two looks for something to do.
 TICK_S = 0.2
+#: Items that a task has written and not waited for.
+WRITTEN_MAX = 10_000
 #: Lines that are done at once.
 LINES_AT_ONCE = 4
 #: Seconds between two words on how far a task is; fewer where a lease is short.
@@ -130,8 +133,8 @@ class _Holding:
         self._reports: tuple[Report, Report] | None = None
         operation = models.service(models.IOT).operations["RegisterThing"]
         self._call = Call(models.service(models.IOT), operation, {})
-        #: The log's newest revision among those that lines have written.
-        self._revision = 0
+        #: What lines have written, and nobody has waited for yet.
+        self._written = Written()
 
     async def write(self, change: Callable[..., Item]) -> Item:
         return await self._region.context(self._call).write(REGISTRATION_TASK, self._key, change)
@@ -181,10 +184,10 @@ class _Holding:
         """Return once a second region has what was made, or this one is alone."""
         for report in self._reports or ():
             await asyncio.to_thread(report.sync)
-        while self._revision:
+        while self._written:
             with contextlib.suppress(TimeoutError):
-                await self._region.promise()(self._revision)
-                return
+                await self._region.promise()(self._written)
+                self._written = Written()
 
     async def _lines(self, item: Item) -> TaskStatus:
         """Do the lines that are left; raises InputError or OSError where that cannot be."""
@@ -216,6 +219,8 @@ class _Holding:
                 return_exceptions=True,
             )
             self._count(found, [_outcome(each) for each in outcomes], lines.size)
+            if len(self._written) > WRITTEN_MAX:
+                await self._kept()
         return TaskStatus.COMPLETED
 
     def _count(self, lines: list[Line], outcomes: list[dict[str, Any] | None], size: int) -> None:
@@ -254,7 +259,7 @@ class _Holding:
             extra = {"action": "registration-task-error", "task": self._key, "line": number}
             _log.exception("a line of a task failed", extra=extra)
             return {**place, "errorCode": "InternalFailureException", "errorMessage": INTERNAL}
-        self._revision = max(self._revision, context.revision)
+        self._written.add(context.written)
         return {**place, "response": response}
 
 

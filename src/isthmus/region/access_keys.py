@@ -18,6 +18,7 @@ from isthmus.core import access_keys
 from isthmus.core.access_keys import ACCESS_KEY, AccessKeyStatus, Role
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
+from isthmus.core.written import Written
 from isthmus.errors import InputError
 from isthmus.region import bodies
 from isthmus.region.writes import Writes
@@ -52,8 +53,9 @@ class AccessKeys:
         secret = base64.b64encode(secrets.token_bytes(SECRET_BYTES)).decode()
         sealed = self._sealing.seal(secret, access_keys.sealed_for(key_id, role))
         create = partial(_created, role=role, sealed=sealed)
-        item, revision = await self._writes.make(ACCESS_KEY, key_id, create)
-        return {**_shown(item), "secret": secret, **await self._writes.kept(revision)}
+        written = Written()
+        item = await self._writes.make(written, ACCESS_KEY, key_id, create)
+        return {**_shown(item), "secret": secret, **await self._writes.kept(written)}
 
     async def list(self, request: web.Request) -> dict[str, Any]:
         """All that were not deleted, without secrets."""
@@ -87,8 +89,9 @@ class AccessKeys:
             # Where it is as it should be, writing again is free.
             return item if access_keys.status(item) is wanted else change(item, writer)
 
-        item, revision = await self._writes.make(ACCESS_KEY, key_id, changed)
-        return {**_shown(item), **await self._writes.kept(revision)}
+        written = Written()
+        item = await self._writes.make(written, ACCESS_KEY, key_id, changed)
+        return {**_shown(item), **await self._writes.kept(written)}
 
 
 def _created(item: Item, writer: Writer, role: Role, sealed: str) -> Item:

@@ -40,6 +40,7 @@ from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
+from isthmus.core.written import Written
 from isthmus.errors import InputError, IsthmusError, Unavailable
 from isthmus.region import bodies
 from isthmus.region.access_keys import AccessKeys
@@ -140,39 +141,37 @@ class Api:
         body = bodies.read(await request.read(), Registration)
         await self._services.be_current()
         identities = _check(body, self._services.store.view)
-        made, written = await self._write_policies(body)
+        written = Written()
+        made = await self._write_policies(written, body)
         pairs = zip(body.devices, identities, strict=True)
-        revisions = await self._writes.at_once(
-            partial(self._write_device, *pair, made) for pair in pairs
+        await self._writes.at_once(
+            partial(self._write_device, written, *pair, made) for pair in pairs
         )
-        answer = await self._writes.kept(max([*written, *revisions], default=0))
+        answer = await self._writes.kept(written)
         return _json({"things": len(body.devices), **answer})
 
-    async def _write_policies(self, body: Registration) -> tuple[dict[str, Item], list[int]]:
+    async def _write_policies(self, written: Written, body: Registration) -> dict[str, Item]:
         made: dict[str, Item] = {}
-        revisions = []
         for new in body.policies:
             key = policies.version_key(new.name, 1, new.document)
             put_version = partial(policies.put_version, document=new.document)
-            _, first = await self._writes.make(registry.POLICY_VERSION, key, put_version)
+            await self._writes.make(written, registry.POLICY_VERSION, key, put_version)
             put_policy = partial(_default, key=key)
-            made[new.name], second = await self._writes.make(registry.POLICY, new.name, put_policy)
-            revisions += [first, second]
-        return made, revisions
+            made[new.name] = await self._writes.make(written, registry.POLICY, new.name, put_policy)
+        return made
 
-    async def _write_device(self, device: NewDevice, identity: str, made: dict[str, Item]) -> int:
+    async def _write_device(
+        self, written: Written, device: NewDevice, identity: str, made: dict[str, Item]
+    ) -> None:
         put_thing = partial(_thing, attributes=device.attributes)
         register = partial(_certificate, pem=_only_certificate(device.certificate_pem))
-        thing, first = await self._writes.make(registry.THING, device.thing, put_thing)
-        certificate, second = await self._writes.make(registry.CERTIFICATE, identity, register)
-        revisions = [first, second]
+        thing = await self._writes.make(written, registry.THING, device.thing, put_thing)
+        certificate = await self._writes.make(written, registry.CERTIFICATE, identity, register)
         attached = [made.get(name) or self._policy(name) for name in device.policies]
         for target in (thing, *attached):
             key = registry.attachment_key(f"{target.kind}:{target.key}", identity)
             attach = partial(_attached, target=target, certificate=certificate)
-            _, written = await self._writes.make(registry.ATTACHMENT, key, attach)
-            revisions.append(written)
-        return max(revisions)
+            await self._writes.make(written, registry.ATTACHMENT, key, attach)
 
     def _policy(self, name: str) -> Item:
         item = self._services.store.view.get(registry.POLICY, name)
@@ -184,10 +183,11 @@ class Api:
         identity = request.match_info["id"]
         if not _CERTIFICATE_ID.fullmatch(identity):
             raise InputError(f"id is {identity[:80]!r}: not 64 lowercase hex digits")
-        item, revision = await self._writes.make(registry.CERTIFICATE, identity, _revoked)
+        written = Written()
+        item = await self._writes.make(written, registry.CERTIFICATE, identity, _revoked)
         status = registry.certificate_status(item)
         # Not only of a region that is current: what takes rights away is right whatever was missed.
-        return _json({"id": identity, "status": status, **await self._writes.kept(revision)})
+        return _json({"id": identity, "status": status, **await self._writes.kept(written)})
 
     # Reads
 

@@ -15,6 +15,7 @@ from isthmus.core.expected_devices import EXPECTED_DEVICE, Expected
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.view import View
+from isthmus.core.written import Written
 from isthmus.region import bodies
 from isthmus.region.writes import Writes
 
@@ -75,11 +76,11 @@ class ExpectedDevices:
     async def _changed(
         self, changes: Mapping[str, Callable[[Item, Writer], Item]]
     ) -> dict[str, Any]:
-        made = await self._writes.at_once(
-            partial(self._writes.make, EXPECTED_DEVICE, *each) for each in changes.items()
+        written = Written()
+        await self._writes.at_once(
+            partial(self._writes.make, written, EXPECTED_DEVICE, *each) for each in changes.items()
         )
-        newest = max((revision for _, revision in made), default=0)
-        return {"devices": len(changes), **await self._writes.kept(newest)}
+        return {"devices": len(changes), **await self._writes.kept(written)}
 
     async def list(self, request: web.Request) -> dict[str, Any]:
         """Those on the list, a page at a time: the next one begins behind ``next``."""

@@ -15,6 +15,7 @@ from isthmus.core.lately import Lately
 from isthmus.core.log_view import LogView
 from isthmus.core.table import Table
 from isthmus.core.update import Change, Merge, Update
+from isthmus.core.written import Name
 from isthmus.errors import StaleRevision
 from isthmus.ports import ChangeLog
 
@@ -57,6 +58,18 @@ class ItemStore(LogView):
         stored = await self.log.get(kind, key)
         self._lately.apply(stored.item, stored.revision)
         return stored.item
+
+    async def newest(self, names: Collection[Name]) -> dict[Name, int]:
+        """Which revisions of these items are the log's newest, as far as is known here."""
+        found = {}
+        for kind, key in names:
+            if kind not in self._without:
+                found[kind, key] = self.revision(kind, key)
+            elif (kind, key) in self._lately:
+                found[kind, key] = self._lately.revision(kind, key)
+            else:
+                found[kind, key] = (await self.log.get(kind, key)).revision
+        return found
 
     async def update(self, kind: str, key: str, change: Change) -> tuple[Item, int]:
         """Write ``change(present)``, again from the newest version if somebody else wrote first.

@@ -7,10 +7,11 @@ applied that log. While the region is alone nobody else can, and the caller is t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from isthmus.core.peers import Peers
+from isthmus.core.written import Name, Written
 from isthmus.protocol import HeadReply, Report
 
 
@@ -30,9 +31,15 @@ class Kept:
 class Promises:
     """What the peers have of this region, for those who wait for it."""
 
-    def __init__(self, is_alone: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        is_alone: Callable[[], bool],
+        newest: Callable[[Collection[Name]], Awaitable[Mapping[Name, int]]],
+    ) -> None:
+        """``newest`` says which revisions of some items are the log's newest when it is asked."""
         self.peers = Peers()
         self._is_alone = is_alone
+        self._newest = newest
         self._changed = asyncio.Event()
 
     def heard(self, report: Report, now_s: float) -> None:
@@ -50,17 +57,21 @@ class Promises:
         self._changed = asyncio.Event()
 
     async def kept(
-        self, incarnation: str, revision: int, peers: int, timeout_s: float, wanted: int = 1
+        self, incarnation: str, written: Written, peers: int, timeout_s: float, wanted: int = 1
     ) -> Kept:
-        """Wait until peers have what was written at a revision, or this region is alone.
+        """Wait until peers have what was written, or this region is alone.
 
         ``incarnation`` is the region's own when it was written: another one may have something
         else there. Raises TimeoutError when neither comes true in time: the write is stored here,
-        and no more is known of it.
+        and no more is known of it; Unavailable where the log does not answer.
         """
+        written = written.copy()
         async with asyncio.timeout(timeout_s):
             while True:
-                confirmed = self.peers.applied(incarnation, revision)
-                if len(confirmed) >= wanted or not peers or self._is_alone():
+                confirmed = self.peers.applied(incarnation, written.newest)
+                if not peers or self._is_alone():
                     return Kept(confirmed, peers)
-                await self._changed.wait()
+                if len(confirmed) < wanted:
+                    await self._changed.wait()
+                elif not written.is_overtaken(await self._newest(written.names)):
+                    return Kept(confirmed, peers)

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -33,6 +33,8 @@ from isthmus.core.cursor import keeps_incarnation
 from isthmus.core.departed import acts_for
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
+from isthmus.core.view import Change
+from isthmus.core.written import Name
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import HEARTBEAT_S
 from isthmus.region import state as names
@@ -42,6 +44,7 @@ from isthmus.region.bus import BusCopies
 from isthmus.region.bus_reader import BusReader
 from isthmus.region.departures import Departures
 from isthmus.region.items import ItemStore
+from isthmus.region.level import Level
 from isthmus.region.log_view import keep_following
 from isthmus.region.own_messages import OwnMessages
 from isthmus.region.peer import PeerLink
@@ -79,7 +82,8 @@ class Services:
         self._regions = [config.region, *(peer.region for peer in config.peers)]
         self.store = ItemStore(NatsChangeLog(client), table, LISTED)
         self.copies = BusCopies(client, config.region, self._regions)
-        self.promises = Promises(lambda: self.keeper.state.answers)
+        self.promises = Promises(lambda: self.keeper.state.answers, self._newest)
+        self._level = Level(self.store, self.store.log.head)
         self.keeper = self._keeper(AloneState())
         self.links = {
             peer.region: PeerLink(
@@ -107,6 +111,14 @@ class Services:
         self.alone_history: deque[AloneState] = deque(maxlen=ALONE_HISTORY)
         self.gateways: dict[str, tuple[float, protocol.GatewayStats]] = {}
         self._absence = Absence(config.alone_after_s, config.alone_start_s, monotonic_s())
+
+    def _applied(self, _changes: list[Change]) -> None:
+        self._level.applied()
+
+    async def _newest(self, names: Collection[Name]) -> Mapping[Name, int]:
+        # Processes of the API write as well.
+        await self._level.reached()
+        return await self.store.newest(names)
 
     def _keeper(self, state: AloneState) -> AloneKeeper:
         config = self.config
@@ -136,7 +148,7 @@ class Services:
         await self._client.subscribe("peer.*.report", cb=self._on_report)
         await self._client.subscribe("region.gateway", cb=self._on_gateway)
         async with asyncio.TaskGroup() as group:
-            group.create_task(keep_following(self._client, self.store))
+            group.create_task(keep_following(self._client, self.store, self._applied))
             for link in self.links.values():
                 group.create_task(link.run())
             group.create_task(self.bus.run())

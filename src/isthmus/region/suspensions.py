@@ -15,6 +15,7 @@ from isthmus.core.item import Item
 from isthmus.core.registry import THING, Writer
 from isthmus.core.suspensions import REASON_CHARACTERS_MAX, SUSPENSION, Suspension
 from isthmus.core.thing_groups import THING_GROUP
+from isthmus.core.written import Written
 from isthmus.region import bodies
 from isthmus.region.writes import Writes
 
@@ -77,22 +78,20 @@ class Suspensions:
     async def _changed(
         self, asked: _Named, change: Callable[[Item, Item, Writer], Item]
     ) -> dict[str, Any]:
-        async def changed(kind: str, name: str) -> tuple[dict[str, Any], int]:
+        written = Written()
+
+        async def changed(kind: str, name: str) -> dict[str, Any]:
             def with_target(item: Item, writer: Writer) -> Item:
                 return change(self._target(kind, name), item, writer)
 
             key = suspensions.key(kind, name)
-            item, revision = await self._writes.make(SUSPENSION, key, with_target)
+            item = await self._writes.make(written, SUSPENSION, key, with_target)
             is_suspended = suspensions.suspension(item) is not None
             is_known = bool(self._target(kind, name).lives)
-            return {_NAMED[kind]: name, "suspended": is_suspended, "known": is_known}, revision
+            return {_NAMED[kind]: name, "suspended": is_suspended, "known": is_known}
 
         done = await self._writes.at_once(partial(changed, *each) for each in asked.targets())
-        newest = max((revision for _, revision in done), default=0)
-        return {
-            "of": [shown for shown, _ in done],
-            **await self._writes.kept_by_all(newest, asked.wait_for_all),
-        }
+        return {"of": done, **await self._writes.kept_by_all(written, asked.wait_for_all)}
 
     def _target(self, kind: str, name: str) -> Item:
         return self._writes.view.get(kind, name) or Item(kind, name)

@@ -12,6 +12,7 @@ from isthmus.core.item import Item
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.view import View
+from isthmus.core.written import Written
 from isthmus.errors import Unavailable
 
 if TYPE_CHECKING:
@@ -39,11 +40,13 @@ class Writes:
         await self._services.be_current()
 
     async def make(
-        self, kind: str, key: str, change: Callable[[Item, Writer], Item]
-    ) -> tuple[Item, int]:
-        """Make one change of one item; returns it, and its revision."""
-        writer = Writer(self._clock, now_ms())
-        return await self._services.store.update(kind, key, lambda item: change(item, writer))
+        self, written: Written, kind: str, key: str, change: Callable[[Item, Writer], Item]
+    ) -> Item:
+        """Make one change of one item, and note it as written; returns it."""
+        writer, store = Writer(self._clock, now_ms()), self._services.store
+        item, revision = await store.update(kind, key, lambda item: change(item, writer))
+        written.note(kind, key, revision)
+        return item
 
     async def at_once(self, writes: Iterable[Callable[[], Awaitable[T]]]) -> list[T]:
         """Make many, so many at a time; returns what each gives, in their order."""
@@ -55,30 +58,30 @@ class Writes:
 
         return await asyncio.gather(*map(one, writes))
 
-    async def kept(self, revision: int) -> dict[str, Any]:
-        """Wait until a revision's promise is kept; returns what the answer says of that."""
+    async def kept(self, written: Written) -> dict[str, Any]:
+        """Wait until the promise of it is kept; returns what the answer says of that."""
         try:
-            return await self._kept(revision, wanted=1)
+            return await self._kept(written, wanted=1)
         except TimeoutError:
             raise Unavailable(
                 "stored in this region, but no second region confirmed in time",
                 hint="send the request again: it changes nothing that is already as you want it",
             ) from None
 
-    async def kept_by_all(self, revision: int, is_waiting: bool) -> dict[str, Any]:
+    async def kept_by_all(self, written: Written, is_waiting: bool) -> dict[str, Any]:
         """As ``kept``, and where that is waited for by every peer that confirms in time."""
-        answer, peers = await self.kept(revision), set(self._services.links)
+        answer, peers = await self.kept(written), set(self._services.links)
         with contextlib.suppress(TimeoutError):
             if is_waiting:
-                all_of_them = await self._kept(revision, wanted=len(peers))
+                all_of_them = await self._kept(written, wanted=len(peers))
                 answer["confirmed_by"] = all_of_them["confirmed_by"]
         return {**answer, "not_confirmed_by": sorted(peers - set(answer["confirmed_by"]))}
 
-    async def _kept(self, revision: int, wanted: int) -> dict[str, Any]:
+    async def _kept(self, written: Written, wanted: int) -> dict[str, Any]:
         services = self._services
         kept = await services.promises.kept(
             self._clock.incarnation,
-            revision,
+            written,
             len(services.links),
             services.config.promise_timeout_s,
             wanted,

@@ -18,6 +18,7 @@ from isthmus.core.peers import Peers
 from isthmus.core.registry import Writer
 from isthmus.core.stamp import StampClock
 from isthmus.core.update import Update
+from isthmus.core.written import Written
 from isthmus.errors import Unavailable
 from isthmus.protocol import CursorsReply, HeadReply, HelloReply, HelloRequest, Report
 from isthmus.sim.bus_reader import BusReader
@@ -60,7 +61,7 @@ class Answer:
 class _Waiting:
     """A write that is stored here and waits for its promise."""
 
-    revision: int
+    written: Written
     dots: tuple[tuple[str, str, str, int], ...]
     until_s: float
     reply: Callable[[Answer], None]
@@ -325,7 +326,7 @@ class Services:
         self,
         changes: list[tuple[str, str, Callable[[Item, Writer], Item | None]]],
         reply: Callable[[Answer], None],
-        newest: int = 0,
+        written: Written | None = None,
         dots: tuple[tuple[str, str, str, int], ...] = (),
         *,
         must_be_current: bool = True,
@@ -338,11 +339,12 @@ class Services:
             reply(Answer(failure="this region has just started"))
             return
         if must_be_current and not self.absence.is_over:
-            self.catch_up(lambda _position: self.write(changes, reply, newest, dots))
+            self.catch_up(lambda _position: self.write(changes, reply, written, dots))
             return
+        written = written or Written()
         if not changes:
             until_s = self.process.now_s() + self.timing.promise_timeout_s
-            self._waiting.append(_Waiting(newest, dots, until_s, reply))
+            self._waiting.append(_Waiting(written, dots, until_s, reply))
             self.answer_kept()
             return
         (kind, key, change), *rest = changes
@@ -356,8 +358,8 @@ class Services:
                 made = (*dots, (kind, key, actor, update.item.vv[actor]))
                 self.region.system.watch.wrote(made[-1], update.item)
             if is_done:
-                revision = max(newest, update.revision)
-                self.write(rest, reply, revision, made, must_be_current=must_be_current)
+                written.note(kind, key, update.revision)
+                self.write(rest, reply, written, made, must_be_current=must_be_current)
             else:
                 reply(Answer(failure="the change log does not answer"))
 
@@ -367,11 +369,17 @@ class Services:
         """Answer the writes whose promise is kept now."""
         waiting, self._waiting = self._waiting, []
         for each in waiting:
-            confirmed = self.peers.applied(self.incarnation, each.revision)
-            if confirmed or not self.links or self.keeper.state.answers:
+            confirmed = self.peers.applied(self.incarnation, each.written.newest)
+            if not self.links or self.keeper.state.answers or self._is_kept(confirmed, each):
                 each.reply(Answer(confirmed, each.dots))
             else:
                 self._waiting.append(each)
+
+    def _is_kept(self, confirmed: tuple[str, ...], waiting: _Waiting) -> bool:
+        # Nobody else writes this log, so what is known here is what is there.
+        written = waiting.written
+        newest = {name: self.log.revision(*name) for name in written.names}
+        return bool(confirmed) and not written.is_overtaken(newest)
 
     def _answer_late(self) -> None:
         now_s = self.process.now_s()
