@@ -94,7 +94,7 @@ def list_less_in_us_of(key: str) -> None:
     async def forgetful(self: ItemStore, theirs: Item) -> Merged:
         listed = conflicts.read(theirs) if theirs.kind == conflicts.CONFLICT else None
         if listed and listed.key == key:
-            return Merged(theirs, theirs)
+            return Merged(theirs, theirs, 0)
         return await merge(self, theirs)
 
     ItemStore.merge = forgetful  # type: ignore[method-assign]

@@ -172,7 +172,7 @@ def stay_alone_for_ever(patch: Patch) -> None:
     patch.setattr(AloneKeeper, "_leave", lambda *_: None)
 
 
-@planted("alone-until-confirmed", found_by=60)
+@planted("alone-until-confirmed", found_by=96)
 def leave_alone_unconfirmed(patch: Patch) -> None:
     """To be in contact is enough."""
     patch.setattr(Watermarks, "covers", lambda *_: True)
@@ -287,7 +287,7 @@ def list_no_conflicts(patch: Patch) -> None:
 # Shadows
 
 
-@planted("a-shadow-is-its-updates", found_by=36)
+@planted("a-shadow-is-its-updates", found_by=16)
 def choose_the_later_document(patch: Patch) -> None:
     """Of two documents the one that was written last, as a whole."""
     patch.setattr(
@@ -327,7 +327,7 @@ def tell_nobody_of_what_comes(patch: Patch) -> None:
     patch.setattr(shadows, "changed", lambda *_: None)
 
 
-@planted("changes-are-told-where-they-arrive", found_by=106)
+@planted("changes-are-told-where-they-arrive", found_by=247)
 def take_what_is_merged_for_told(patch: Patch) -> None:
     """What was merged as the services died is never told."""
     patch.setattr(ShadowTelling, "_may_be_untold", lambda *_: False)
