@@ -103,3 +103,13 @@ def test_an_older_heartbeat_changes_nothing() -> None:
     # A wiped region begins to count again.
     assert standing.heard(Heartbeat("j", False, 0))
     assert (standing.incarnation, standing.is_alone) == ("j", False)
+
+
+def test_who_found_nothing_and_wrote_nothing_waits_for_nobody() -> None:
+    written = Written()
+    # Revision 0: there is no such item, and there was to be none.
+    written.note("thing", "a", 0)
+    assert not written
+    written.note("thing", "a", 3)
+    written.note("thing", "a", 2)
+    assert (bool(written), written.newest, list(written.names)) == (True, 3, [("thing", "a")])

@@ -27,8 +27,9 @@ class Written:
         return len(self._revisions)
 
     def note(self, kind: str, key: str, revision: int) -> None:
-        """A version is in the log that somebody wants to be kept."""
-        self._revisions[kind, key] = max(revision, self._revisions.get((kind, key), 0))
+        """A version is in the log that somebody wants to be kept; 0 where there is none."""
+        if revision:
+            self._revisions[kind, key] = max(revision, self._revisions.get((kind, key), 0))
 
     def copy(self) -> Written:
         return Written(self._revisions)
