@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+from commands import isthmus
 from regions import HOME, OTHER, Regions, two_regions
 from shadow_clients import data
 
 
-class Said(NamedTuple):
-    code: int
-    out: str
-    error: str
-
-
-async def isthmus(regions: Regions, *words: str) -> Said:
-    state = str(regions.system.settings.state_dir)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus", "conflicts", *words, "--state", state),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, error = await process.communicate()
-    assert process.returncode is not None
-    return Said(process.returncode, out.decode(), error.decode())
-
-
 async def listed(regions: Regions, *words: str) -> dict[str, Any]:
-    said = await isthmus(regions, *words, "--json")
+    said = await isthmus(regions, "conflicts", *words, "--json")
     assert said.code == 0, said.error
     answer: dict[str, Any] = json.loads(said.out)
     return answer
@@ -39,7 +20,7 @@ async def listed(regions: Regions, *words: str) -> dict[str, Any]:
 
 async def test_both_regions_list_what_gave_way_while_they_were_apart(tmp_path: Path) -> None:
     async with two_regions(tmp_path, cuttable=True, alone_after_s=1.0) as regions:
-        said = await isthmus(regions)
+        said = await isthmus(regions, "conflicts")
         assert (said.code, said.out) == (0, "there is no such conflict\n")
 
         here, there = await data(regions), await data(regions, OTHER)
@@ -72,9 +53,9 @@ async def test_both_regions_list_what_gave_way_while_they_were_apart(tmp_path: P
         some = await listed(regions, "--limit", "1")
         assert (len(some["conflicts"]), some["has_more"]) == (1, True)
 
-        said = await isthmus(regions, "--limit", "1")
+        said = await isthmus(regions, "conflicts", "--limit", "1")
         assert "shadow lamp-2" in said.out
         assert '"[bold]on[/]"' in said.out
         assert "and more than these 1" in said.out
-        said = await isthmus(regions, "--region", "mars")
+        said = await isthmus(regions, "conflicts", "--region", "mars")
         assert (said.code, "eu or us" in said.error) == (2, True)

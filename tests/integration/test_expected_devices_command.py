@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import pytest_asyncio
 from aws_clients import Caller, a_key
+from commands import isthmus
 from mqtt_wire import CLOSED
 from new_devices import Factory, a_factory, attempt, until_admitted
 from regions import HOME, OTHER, Regions, two_regions
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-class Said(NamedTuple):
-    code: int
-    out: str
-    error: str
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -37,20 +30,8 @@ async def factory(regions: Regions, tmp_path_factory: pytest.TempPathFactory) ->
     return await a_factory(regions, call, tmp_path_factory.mktemp("factory"))
 
 
-async def isthmus(regions: Regions, *words: str) -> Said:
-    state = str(regions.system.settings.state_dir)
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "isthmus", "device", *words, "--state", state),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, error = await process.communicate()
-    assert process.returncode is not None
-    return Said(process.returncode, out.decode(), error.decode())
-
-
 async def expected(regions: Regions, region: str) -> list[dict[str, Any]]:
-    said = await isthmus(regions, "expected", "--region", region, "--json")
+    said = await isthmus(regions, "device", "expected", "--region", region, "--json")
     assert said.code == 0, said.error
     found: list[dict[str, Any]] = json.loads(said.out)["devices"]
     return found
@@ -66,7 +47,7 @@ async def test_who_is_listed_in_one_region_is_let_in_by_the_other_and_others_wai
     ]
     file = tmp_path / "devices.jsonl"
     file.write_text("".join(f"{json.dumps(each)}\n" for each in entries) + "\n")
-    said = await isthmus(regions, "expect", "--file", str(file), "--json")
+    said = await isthmus(regions, "device", "expect", "--file", str(file), "--json")
     assert said.code == 0, said.error
     assert json.loads(said.out) == {"devices": 2, "replicated": True, "confirmed_by": [OTHER]}
     for region in (HOME, OTHER):
@@ -79,7 +60,7 @@ async def test_who_is_listed_in_one_region_is_let_in_by_the_other_and_others_wai
     assert await attempt(regions, other, "listed-2", OTHER) == CLOSED
     assert await attempt(regions, other, "listed-2", HOME) == CLOSED
 
-    said = await isthmus(regions, "expect", "--file", str(file), "--remove")
+    said = await isthmus(regions, "device", "expect", "--file", str(file), "--remove")
     assert (said.code, said.out) == (0, "2 devices are no longer expected\n")
     assert await expected(regions, OTHER) == []
     # Whoever came in time stays.
@@ -97,7 +78,7 @@ async def test_what_names_no_device_is_told(regions: Regions, tmp_path: Path) ->
         (("expect", "--file", str(file)), "line 1"),
         (("expect", "--file", str(tmp_path / "none")), "No such file"),
     ):
-        said = await isthmus(regions, *words)
+        said = await isthmus(regions, "device", *words)
         assert (said.code, told in said.error) == (2, True), said
-    said = await isthmus(regions, "expected")
+    said = await isthmus(regions, "device", "expected")
     assert (said.code, said.out) == (0, "no device is expected\n")

@@ -17,6 +17,10 @@ from isthmus.region.standing import Standing
 WRITTEN = Written({("thing", "a"): 5, ("thing", "b"): 7})
 
 
+async def level() -> None:
+    """The view has all that is in the log."""
+
+
 async def as_written(_: Collection[Name]) -> dict[Name, int]:
     """Nothing was written since."""
     return {("thing", "a"): 5, ("thing", "b"): 7}
@@ -27,7 +31,7 @@ def report(incarnation: str, sequence: int) -> Report:
 
 
 async def test_a_peer_that_has_applied_the_revision_confirms() -> None:
-    promises = Promises(lambda: False, as_written)
+    promises = Promises(lambda: False, level, as_written)
     promises.heard(report("i", 6), 0.0)
     with pytest.raises(TimeoutError):
         await promises.kept("i", WRITTEN, 1, 0.0)
@@ -44,7 +48,7 @@ async def test_what_was_overtaken_is_kept_with_what_came_after_it() -> None:
         asked.put_nowait(max(newest.values()))
         return dict(newest)
 
-    promises = Promises(lambda: False, as_now)
+    promises = Promises(lambda: False, level, as_now)
     # The peer is beyond 5, and the log had that no more when it came there.
     promises.heard(report("i", 8), 0.0)
     with pytest.raises(TimeoutError):
@@ -65,12 +69,29 @@ async def test_alone_or_without_peers_nobody_asks_what_is_newest() -> None:
     async def never(_: Collection[Name]) -> dict[Name, int]:
         raise AssertionError
 
-    assert (await Promises(lambda: True, never).kept("i", WRITTEN, 1, 0.0)).confirmed_by == ()
-    assert (await Promises(lambda: False, never).kept("i", WRITTEN, 0, 0.0)).replicated
+    assert (
+        await Promises(lambda: True, level, never).kept("i", WRITTEN, 1, 0.0)
+    ).confirmed_by == ()
+    assert (await Promises(lambda: False, level, never).kept("i", WRITTEN, 0, 0.0)).replicated
+
+
+async def test_what_another_process_has_overtaken_counts() -> None:
+    newest: dict[Name, int] = {("thing", "a"): 5, ("thing", "b"): 7}
+
+    async def come() -> None:
+        newest["thing", "a"] = 8
+
+    async def as_known(_: Collection[Name]) -> dict[Name, int]:
+        return dict(newest)
+
+    promises = Promises(lambda: False, come, as_known)
+    promises.heard(report("i", 7), 0.0)
+    with pytest.raises(TimeoutError):
+        await promises.kept("i", WRITTEN, 1, 0.0)
 
 
 async def test_as_many_peers_confirm_as_are_wanted() -> None:
-    promises = Promises(lambda: False, as_written)
+    promises = Promises(lambda: False, level, as_written)
     promises.heard(report("i", 7), 0.0)
     with pytest.raises(TimeoutError):
         await promises.kept("i", WRITTEN, 2, 0.0, 2)
@@ -79,19 +100,19 @@ async def test_as_many_peers_confirm_as_are_wanted() -> None:
 
 
 async def test_what_a_peer_has_of_another_incarnation_is_something_else() -> None:
-    promises = Promises(lambda: False, as_written)
+    promises = Promises(lambda: False, level, as_written)
     promises.heard(report("later", 100), 0.0)
     with pytest.raises(TimeoutError):
         await promises.kept("i", WRITTEN, 1, 0.0)
 
 
 async def test_alone_nobody_confirms_and_the_answer_says_so() -> None:
-    kept = await Promises(lambda: True, as_written).kept("i", WRITTEN, 1, 0.0)
+    kept = await Promises(lambda: True, level, as_written).kept("i", WRITTEN, 1, 0.0)
     assert (kept.confirmed_by, kept.replicated) == ((), False)
 
 
 async def test_where_there_is_no_other_region_nothing_is_missing() -> None:
-    assert (await Promises(lambda: False, as_written).kept("i", WRITTEN, 0, 0.0)).replicated
+    assert (await Promises(lambda: False, level, as_written).kept("i", WRITTEN, 0, 0.0)).replicated
 
 
 def test_an_older_heartbeat_changes_nothing() -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -46,7 +46,6 @@ from isthmus.core.shadows import SHADOW
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
 from isthmus.core.view import Change
-from isthmus.core.written import Name
 from isthmus.errors import ConfigError, InputError, Unavailable
 from isthmus.region.entrance import Entrance
 from isthmus.region.items import ItemStore
@@ -75,7 +74,9 @@ class Server:
         self._level = Level(self.store, self.store.log.head)
         self._standing = Standing()
         self._clock = StampClock(config.region, "")
-        self._promises = Promises(lambda: self._standing.is_alone, self._newest)
+        self._promises = Promises(
+            lambda: self._standing.is_alone, self._level.reached, self.store.newest
+        )
         sealing = self._sealing = Sealing.load(Path(config.secrets_key))
         self._hooks = Hooks(aws_api.hooks)
         self._creations = creations()
@@ -187,11 +188,6 @@ class Server:
             may=may,
             caller=caller,
         )
-
-    async def _newest(self, names: Collection[Name]) -> Mapping[Name, int]:
-        # Other processes of the region write as well.
-        await self._level.reached()
-        return await self.store.newest(names)
 
     def _promise(self) -> WhenKept:
         return partial(

@@ -34,11 +34,15 @@ class Promises:
     def __init__(
         self,
         is_alone: Callable[[], bool],
+        level: Callable[[], Awaitable[None]],
         newest: Callable[[Collection[Name]], Awaitable[Mapping[Name, int]]],
     ) -> None:
-        """``newest`` says which revisions of some items are the log's newest when it is asked."""
+        """``level`` returns once the view has what was in the log when it was called, by whichever
+        process of the region; ``newest`` says which revisions of items that view has.
+        """
         self.peers = Peers()
         self._is_alone = is_alone
+        self._level = level
         self._newest = newest
         self._changed = asyncio.Event()
 
@@ -73,5 +77,7 @@ class Promises:
                     return Kept(confirmed, peers)
                 if len(confirmed) < wanted:
                     await self._changed.wait()
-                elif not written.is_overtaken(await self._newest(written.names)):
+                    continue
+                await self._level()
+                if not written.is_overtaken(await self._newest(written.names)):
                     return Kept(confirmed, peers)

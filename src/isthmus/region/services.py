@@ -11,7 +11,7 @@ import contextlib
 import logging
 import secrets
 from collections import deque
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,6 @@ from isthmus.core.departed import acts_for
 from isthmus.core.stamp import StampClock
 from isthmus.core.table import Table
 from isthmus.core.view import Change
-from isthmus.core.written import Name
 from isthmus.errors import InputError, Unavailable
 from isthmus.protocol import HEARTBEAT_S
 from isthmus.region import state as names
@@ -82,8 +81,10 @@ class Services:
         self._regions = [config.region, *(peer.region for peer in config.peers)]
         self.store = ItemStore(NatsChangeLog(client), table, LISTED)
         self.copies = BusCopies(client, config.region, self._regions)
-        self.promises = Promises(lambda: self.keeper.state.answers, self._newest)
         self._level = Level(self.store, self.store.log.head)
+        self.promises = Promises(
+            lambda: self.keeper.state.answers, self._level.reached, self.store.newest
+        )
         self.keeper = self._keeper(AloneState())
         self.links = {
             peer.region: PeerLink(
@@ -114,11 +115,6 @@ class Services:
 
     def _applied(self, _changes: list[Change]) -> None:
         self._level.applied()
-
-    async def _newest(self, names: Collection[Name]) -> Mapping[Name, int]:
-        # Processes of the API write as well.
-        await self._level.reached()
-        return await self.store.newest(names)
 
     def _keeper(self, state: AloneState) -> AloneKeeper:
         config = self.config

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isthmus.core.outbox import Message, Outbox
+from isthmus.core.outbox import PACKET_ID_MAX, Message, Outbox
 from isthmus.core.reconnect import Decision, Ending, Endpoint, Reconnect
 from isthmus.sim.connection import Connection
 from isthmus.sim.network import Channel
@@ -331,3 +331,19 @@ class PlainClient(Client):
 
     def ended(self, how: Ending) -> None:
         self._try_later()
+
+
+class AskingClient(PlainClient):
+    """It does more than publish; the ids of such packets are beyond those of its publishes."""
+
+    def __init__(self, system: System, name: str, principal: str) -> None:
+        super().__init__(system, name, principal)
+        self._packet_id = PACKET_ID_MAX
+
+    def _next_id(self) -> int:
+        self._packet_id = max(PACKET_ID_MAX, self._packet_id % 0xFFFF) + 1
+        return self._packet_id
+
+    def _say(self, packet: Packet) -> None:
+        assert self._channel is not None
+        self._channel.send(self, packet)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from isthmus.core.outbox import PACKET_ID_MAX
-from isthmus.sim.clients import PlainClient
+from isthmus.sim.clients import AskingClient
 from isthmus.wire.mqtt3 import (
     Connack,
     Filter,
@@ -26,7 +25,7 @@ DONE = frozenset({"light"})
 WORKS_S = 0.4
 
 
-class ShadowClient(PlainClient):
+class ShadowClient(AskingClient):
     """It is at home in one of the regions, and goes to the next one where that does not answer.
 
     So that some are connected everywhere, wherever the route leads.
@@ -37,7 +36,6 @@ class ShadowClient(PlainClient):
     def __init__(self, system: System, name: str, principal: str) -> None:
         super().__init__(system, name, principal)
         self._at = sum(isinstance(each, ShadowClient) for each in system.clients.values())
-        self._packet_id = PACKET_ID_MAX
         #: By packet: requests of this connection that are not answered.
         self._asked: dict[int, str] = {}
         #: Of its own shadow: what it knows, and the newest delta that it has heeded.
@@ -66,14 +64,6 @@ class ShadowClient(PlainClient):
         if is_checked:
             asked["version"] = self._version
         self.ask("update", asked)
-
-    def _next_id(self) -> int:
-        self._packet_id = max(PACKET_ID_MAX, self._packet_id % 0xFFFF) + 1
-        return self._packet_id
-
-    def _say(self, packet: Packet) -> None:
-        assert self._channel is not None
-        self._channel.send(self, packet)
 
     # One connection
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from isthmus.core.outbox import PACKET_ID_MAX
 from isthmus.core.reconnect import Ending
-from isthmus.sim.clients import PlainClient
+from isthmus.sim.clients import AskingClient
 from isthmus.wire.mqtt3 import (
     Connack,
     Connect,
@@ -29,7 +28,7 @@ THINKS_S = 0.3
 NEVER = 0.05
 
 
-class Subscriber(PlainClient):
+class Subscriber(AskingClient):
     """It asks for its session again wherever it connects, and subscribes to what it must."""
 
     def __init__(self, system: System, name: str, principal: str) -> None:
@@ -38,7 +37,6 @@ class Subscriber(PlainClient):
         #: What it was told that it is subscribed to.
         self._believed: set[str] = set()
         self._asked: dict[int, str] = {}
-        self._asked_id = PACKET_ID_MAX
         self._begins_anew = False
         self._is_away = False
 
@@ -82,14 +80,6 @@ class Subscriber(PlainClient):
             self.is_connected = False
             self._channel = None
             self.connect(region)
-
-    def _next_id(self) -> int:
-        self._asked_id = max(PACKET_ID_MAX, self._asked_id % 0xFFFF) + 1
-        return self._asked_id
-
-    def _say(self, packet: Packet) -> None:
-        assert self._channel is not None
-        self._channel.send(self, packet)
 
     def _ask(self) -> None:
         if not self.is_connected:
