@@ -54,14 +54,9 @@ class Catalogue:
     def pass_by(self, kind: str, key: str, read: Callable[[], Item]) -> None:
         """An item has changed that is not held; it is read only where it may be listed."""
         listed = self._listed.get(kind)
-        names = list(listed.names(key)) if isinstance(listed, ByKey) else []
-        if not names:
-            return
-        assert isinstance(listed, ByKey)
-        if listed.is_there(read()):
-            self._table.enlist(names)
-        else:
-            self._table.strike(names)
+        if isinstance(listed, ByKey) and (names := list(listed.names(key))):
+            change = self._table.enlist if listed.is_there(read()) else self._table.strike
+            change(names)
 
     def count(self, *path: str) -> int:
         """How many are found under a path."""
