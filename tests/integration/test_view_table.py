@@ -91,6 +91,8 @@ async def test_the_next_process_goes_on_where_the_last_one_ended(client, log, tm
     async with view_table(tmp_path, "api", client, {"thing": lambda _: ()}) as table:
         assert table.position == 0
     # Who holds fewer kinds has passed over the others.
+    await read(client, tmp_path)
+    assert await known(client, tmp_path) == 2
     async with view_table(tmp_path, "api", client, without={"shadow"}) as table:
         assert table.position == 0
 
