@@ -34,6 +34,7 @@ async def test_measures_and_prints_one_object(tmp_path):
     report = json.loads(out)
     assert set(report) == {"bench", "machine", "results"}
     assert report["machine"]["cpus"] == os.cpu_count()
+    assert report["machine"]["python_ms"]["p50"] > 0
     assert report["machine"]["nats_server"].startswith("2.")
     (result,) = report["results"]
     assert result["metric"] == "qos1_durable_per_s"

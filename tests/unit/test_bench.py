@@ -32,6 +32,7 @@ MACHINE = {
     "memory_bytes": 8 << 30,
     "kernel": "Linux 6",
     "python": "3.11",
+    "python_ms": {"p50": 5.5, "p95": 6.0, "p99": 6.5, "max": 7.0},
     "isthmus": "0.1.0",
     "nats_server": "2.11.0",
     "fsync_ms": {"p50": 1.5, "p95": 2.0, "p99": 2.5, "max": 3.0},

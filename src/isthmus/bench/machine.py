@@ -19,6 +19,8 @@ from isthmus.local import nats_server
 
 #: Writes that are timed, each as long as a small batch.
 FSYNCS, FSYNC_BYTES = 50, 4_096
+#: Loops that are timed, each of so many additions.
+LOOPS, ADDITIONS = 20, 100_000
 
 
 def machine(nats_binary: Path | None, directory: Path) -> dict[str, Any]:
@@ -32,6 +34,9 @@ def machine(nats_binary: Path | None, directory: Path) -> dict[str, Any]:
         "memory_bytes": psutil.virtual_memory().total,
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        #: Of a loop of 100,000 additions. One and the same release may take twice as long as
+        #: another build of it does, and so may a machine whose host is busy.
+        "python_ms": {name: round(each, 2) for name, each in _python_ms().items()},
         "isthmus": __version__,
         "nats_server": version[1] if version else "",
         #: Of the disk that servers write to: nothing durable is acknowledged sooner.
@@ -50,6 +55,17 @@ def _fsync_ms(directory: Path) -> dict[str, float]:
             began_s = monotonic_s()
             os.fsync(file.fileno())
             took_ms.append((monotonic_s() - began_s) * 1000)
+    return percentiles(took_ms)
+
+
+def _python_ms() -> dict[str, float]:
+    took_ms = []
+    for _ in range(LOOPS):
+        total = 0
+        began_s = monotonic_s()
+        for number in range(ADDITIONS):
+            total += number
+        took_ms.append((monotonic_s() - began_s) * 1000)
     return percentiles(took_ms)
 
 

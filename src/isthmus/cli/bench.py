@@ -70,8 +70,9 @@ def gateway(
 
     `generator_cpu` and `server_cpu` are CPU seconds per second: where they add up to the machine's
     CPUs, the machine was the limit. `other_cpu` is what all else on the machine took: a figure
-    counts for little where that is much. `server_cpu_ms_per_1000` is CPU for a thousand of what is
-    measured, which other work disturbs least.
+    counts for little where that is much. `python_ms` says how fast this build of Python is: with
+    one made without profile-guided optimisation all of Isthmus is slower. `server_cpu_ms_per_1000`
+    is CPU for a thousand of what is measured, which other work disturbs least.
 
     A turn that was disturbed so much that a connection was lost is taken once more, and the result
     says so under `repeated`. What fails twice has its `error` in place of what is missing, and the
