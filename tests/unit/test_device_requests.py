@@ -32,7 +32,7 @@ from isthmus.core.session import Ask, Send, Ticket
 from isthmus.core.shadow_topics import IN_FLIGHT_MAX
 from isthmus.core.written import Written
 from isthmus.errors import BrokenInvariant, Unavailable
-from isthmus.gateway import requests
+from isthmus.gateway import requests, together
 from isthmus.gateway.requests import Requests
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.region.promise import Kept
@@ -472,7 +472,7 @@ async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats)
         await listening.subscribe(SUBJECT, cb=count)
         await settle(listening)
         both.handler = waits
-        devices = [Device(f"car-{n}") for n in range(requests.TOGETHER_MAX + 10)]
+        devices = [Device(f"car-{n}") for n in range(together.MAX + 10)]
         for number, each in enumerate(devices):
             both.requests.ask(each, each.asks(b"%d" % number, 1, SHADOW_TOPIC))  # type: ignore[arg-type]
         while not both.asked:
@@ -488,7 +488,7 @@ async def test_what_waits_for_the_region_alone_is_asked_together(nats: RealNats)
     assert sorted(int(payload) for _, payload in both.events) == list(range(len(devices)))
     assert sum(messages) == len(devices)
     assert len(messages) < len(devices) / 2
-    assert max(messages) <= requests.TOGETHER_MAX
+    assert max(messages) <= together.MAX
 
 
 async def test_what_a_connection_asks_of_one_thing_is_asked_together_and_answered_at_once(
@@ -548,7 +548,7 @@ async def test_what_is_kept_is_said_though_a_look_behind_it_fails(
     nats: RealNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_requests, "REPLIES_MAX_BYTES", 10)
-    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+    monkeypatch.setattr(together, "AT_ONCE", 1)
     get, looks = SHADOW_TOPIC.replace("/update", "/get"), 0
 
     async def tells(context: Context, asked: Asked) -> Answered:
@@ -646,7 +646,7 @@ async def test_what_has_no_room_beside_others_comes_by_itself(
     nats: RealNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(device_requests, "REPLIES_MAX_BYTES", 10)
-    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+    monkeypatch.setattr(together, "AT_ONCE", 1)
 
     async def tells(context: Context, asked: Asked) -> Answered:
         if asked.payload == b"reads":
@@ -680,8 +680,8 @@ async def test_who_is_not_connected_asks_nothing(nats: RealNats) -> None:
 async def test_large_requests_are_asked_apart(
     nats: RealNats, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(requests, "TOGETHER_BYTES", 3)
-    monkeypatch.setattr(requests, "TOGETHER_AT_ONCE", 1)
+    monkeypatch.setattr(together, "MAX_BYTES", 3)
+    monkeypatch.setattr(together, "AT_ONCE", 1)
     async with seam(nats) as both:
         asked: list[int] = []
         replies = both.requests._replies

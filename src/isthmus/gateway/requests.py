@@ -28,6 +28,7 @@ from isthmus.core.limits import Buckets
 from isthmus.core.session import Ask, Ticket
 from isthmus.core.shadow_topics import GET, IN_FLIGHT_MAX, Messages
 from isthmus.errors import InputError, Unavailable
+from isthmus.gateway.together import Together
 from isthmus.protocol import DeviceReply, DeviceReplyBatch, DeviceRequest, DeviceRequestBatch
 from isthmus.tasks import end
 
@@ -44,11 +45,6 @@ WAITING_MAX_BYTES = 16 * 1024**2
 OVERHEAD_BYTES = 1024
 #: Requests that are asked at once, each in a message of its own.
 AT_ONCE = 64
-#: Messages at once that ask for many; what comes meanwhile goes into the next ones.
-TOGETHER_AT_ONCE = 4
-#: Requests in one of them, and bytes after which there is no further one.
-TOGETHER_MAX = 64
-TOGETHER_BYTES = 256 * 1024
 #: Of one principal in a second, and at once where there were none for a while: a claim that a fleet
 #: shares may see all of it start, each with two requests.
 ASKED_PER_S = 50.0
@@ -60,9 +56,6 @@ QUICK_AT_ONCE = 4_000
 
 #: What a request may end in that nobody has answered.
 NOT_ANSWERED = (NatsError, TimeoutError, InputError, Unavailable)
-
-#: Those of one connection that are asked together, and who waits for the replies.
-_Together = tuple[list[DeviceRequest], asyncio.Future[list[DeviceReply]]]
 
 
 class Requests:
@@ -83,7 +76,6 @@ class Requests:
         self._client = client
         self._thing_of = thing_of
         self._say = say
-        self._all_is_said = all_is_said
         self._timeout_s = promise_timeout_s + HANDLING_S
         self._waiting: dict[Connection, deque[Ask]] = {}
         self._bytes = 0
@@ -91,9 +83,7 @@ class Requests:
         self._quick_lately = Buckets(QUICK_PER_S, QUICK_AT_ONCE)
         self._at_once = asyncio.Semaphore(AT_ONCE)
         self._tasks: set[asyncio.Task[None]] = set()
-        #: Those that are to be asked together, with who waits for the reply.
-        self._quick: deque[_Together] = deque()
-        self._messages = 0
+        self._together = Together(lambda requests: self._replies(requests), all_is_said)
 
     def ask(self, connection: Connection, ask: Ask) -> None:
         """Take a request; its turn comes when those before it were answered."""
@@ -126,6 +116,7 @@ class Requests:
     async def stop(self) -> None:
         """Ask nothing more."""
         await end(self._tasks)
+        await self._together.stop()
 
     async def _serve(self, connection: Connection, waiting: deque[Ask]) -> None:
         """Ask what waits, until nothing does, or nobody for it."""
@@ -163,7 +154,7 @@ class Requests:
         ]
         try:
             if is_quick:
-                replies = await self._replies_together(requests)
+                replies = await self._together.replies(requests)
                 self._say_events(replies)
                 if replies[-1].is_left:
                     replies[-1:] = await self._replies(requests[-1:])
@@ -196,52 +187,6 @@ class Requests:
         if len(replies) != len(requests):
             raise InputError(f"there are {len(replies)} replies to {len(requests)} requests")
         return replies
-
-    # Together
-
-    async def _replies_together(self, requests: list[DeviceRequest]) -> list[DeviceReply]:
-        replies: asyncio.Future[list[DeviceReply]] = asyncio.get_running_loop().create_future()
-        self._quick.append((requests, replies))
-        if self._messages < TOGETHER_AT_ONCE:
-            self._messages += 1
-            task = asyncio.create_task(self._ask_together())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        return await replies
-
-    async def _ask_together(self) -> None:
-        """Ask what waits, until nothing does."""
-        try:
-            while self._quick:
-                asked = list(self._next_together())
-                try:
-                    all_of_them = [each for requests, _ in asked for each in requests]
-                    replies = await self._replies(all_of_them)
-                except BaseException as error:
-                    for _, waiting in asked:
-                        if not waiting.done():
-                            waiting.set_exception(error)
-                    if not isinstance(error, NOT_ANSWERED):
-                        raise
-                else:
-                    rest = iter(replies)
-                    for requests, waiting in asked:
-                        own = list(islice(rest, len(requests)))
-                        if not waiting.done():
-                            waiting.set_result(own)
-                    if any(reply.events for reply in replies):
-                        # Behind those who wait for what was just set, and then say it.
-                        asyncio.get_running_loop().call_soon(self._all_is_said)
-        finally:
-            self._messages -= 1
-
-    def _next_together(self) -> Iterator[_Together]:
-        count = size = 0
-        while self._quick and count < TOGETHER_MAX and size < TOGETHER_BYTES:
-            together = self._quick.popleft()
-            count += len(together[0])
-            size += sum(len(each.payload) for each in together[0])
-            yield together
 
 
 def _answer(connection: Connection, asks: list[Ask], replies: list[DeviceReply]) -> None:
