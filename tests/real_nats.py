@@ -82,7 +82,7 @@ async def real_nats(directory: Path) -> AsyncIterator[RealNats]:
     await found.child.start()
     try:
         async with found.user("services") as client:
-            await streams.ensure_streams(client.jetstream(), REGIONS, 1024**2)
+            await streams.ensure_streams(client, REGIONS, 1024**2)
         yield found
     finally:
         await found.child.stop()

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from isthmus.adapters.memory import MemoryChangeLog
 from isthmus.adapters.nats import streams
-from isthmus.adapters.nats.change_log import NatsChangeLog
+from isthmus.adapters.nats.change_log import TOGETHER_MAX, TOGETHER_MIN, NatsChangeLog
 from isthmus.core import registry
 from isthmus.core.item import Item
 from isthmus.core.registry import Writer
@@ -125,6 +125,53 @@ async def test_revisions_grow_over_the_whole_log_and_the_head_is_the_newest(
 
     assert revisions == sorted(set(revisions))
     assert await log.head() == revisions[-1]
+
+
+#: More than go to the disk together, and so many that some do.
+MANY = 2 * TOGETHER_MAX + 3
+
+
+async def test_of_many_writes_at_once_each_has_its_own_revision(log: ChangeLog) -> None:
+    before = await log.head()
+    wanted = [thing(f"at-once-{number}", n=str(number)) for number in range(MANY)]
+
+    revisions = await asyncio.gather(*(log.put(each, 0) for each in wanted))
+
+    assert len(set(revisions)) == MANY
+    assert min(revisions) > before
+    assert await log.head() == max(revisions)
+    for each, revision in zip(wanted, revisions, strict=True):
+        stored = await log.get(each.kind, each.key)
+        assert (stored.item.encode(), stored.revision) == (each.encode(), revision)
+
+
+async def test_a_stale_write_takes_none_with_it_that_comes_together_with_it(log: ChangeLog) -> None:
+    present = [await log.put(thing(f"together-{number}"), 0) for number in range(TOGETHER_MIN)]
+    stale = {2, TOGETHER_MIN - 1}
+    seen = [0 if number in stale else each for number, each in enumerate(present)]
+    wanted = [thing(f"together-{number}", n=str(number)) for number in range(TOGETHER_MIN)]
+
+    found = await asyncio.gather(*map(log.put, wanted, seen), return_exceptions=True)
+
+    assert {number for number, each in enumerate(found) if isinstance(each, StaleRevision)} == stale
+    for number, each in enumerate(found):
+        stored = await log.get("thing", f"together-{number}")
+        assert stored.revision == (present[number] if number in stale else each)
+
+
+async def test_of_writes_of_one_item_among_many_one_wins(log: ChangeLog) -> None:
+    wanted = [thing("one of many", n=str(number)) for number in range(3)]
+    others = [thing(f"many-{number}") for number in range(TOGETHER_MIN)]
+
+    found = await asyncio.gather(
+        *(log.put(each, 0) for each in (*wanted, *others)), return_exceptions=True
+    )
+
+    assert [type(each) for each in found[3:]] == [int] * TOGETHER_MIN
+    won = [number for number, each in enumerate(found[:3]) if isinstance(each, int)]
+    assert len(won) == 1
+    stored = await log.get("thing", "one of many")
+    assert stored.item.encode() == wanted[won[0]].encode()
 
 
 async def test_every_key_has_an_item_of_its_own(log: ChangeLog) -> None:

@@ -137,7 +137,7 @@ async def region(client: Client, tmp_path: Path) -> Registry:
     js = client.jetstream()
     for name in STREAMS:
         await js.delete_stream(name)
-    await streams.ensure_streams(js, REGIONS, 1024**2)
+    await streams.ensure_streams(client, REGIONS, 1024**2)
     return Registry(client, tmp_path)
 
 
@@ -274,7 +274,7 @@ async def test_what_the_bus_does_not_take_is_told_later(region, caplog):
         await js.delete_stream(streams.bus(OWN))
         await region.put("a")
         await until("it is refused", lambda: "tell" in actions(caplog))
-        await streams.ensure_streams(js, REGIONS, 1024**2)
+        await streams.ensure_streams(region.client, REGIONS, 1024**2)
         assert await region.all_told() == ["a/created 1"]
 
 

@@ -48,7 +48,7 @@ async def log(client: Client) -> NatsChangeLog:
 async def begin_again(client: Client) -> None:
     """A log as a region finds it that has lost its disk."""
     await client.jetstream().delete_stream(LOG)
-    await streams.ensure_streams(client.jetstream(), REGIONS, 1024**2)
+    await streams.ensure_streams(client, REGIONS, 1024**2)
 
 
 def thing(name: str, value: int = 0) -> Item:
@@ -124,7 +124,7 @@ async def test_a_log_that_was_wiped_begins_another_view(client, log, tmp_path):
     try:
         assert await known(client, tmp_path) == 0
     finally:
-        await streams.ensure_streams(client.jetstream(), REGIONS, 1024**2)
+        await streams.ensure_streams(client, REGIONS, 1024**2)
 
 
 @pytest.mark.parametrize("lost", [1, 2, 3])

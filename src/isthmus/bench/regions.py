@@ -111,7 +111,7 @@ async def _register_many(system: LocalSystem, count: int, tools: Tools) -> int:
         client = await connection.connect(system.nats_access(home, "services"), name="services")
         try:
             bus_max_bytes = system.region_config(home).bus_max_bytes
-            await ensure_streams(client.jetstream(), [home], bus_max_bytes)
+            await ensure_streams(client, [home], bus_max_bytes)
             return await register_certificates(
                 client,
                 home,

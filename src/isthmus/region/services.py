@@ -124,8 +124,7 @@ class Services:
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Serve until cancelled; ``ready`` is called when the API answers."""
-        js = self._client.jetstream()
-        await streams.ensure_streams(js, self._regions, self.config.bus_max_bytes)
+        await streams.ensure_streams(self._client, self._regions, self.config.bus_max_bytes)
         await self.copies.load()
         await self.presence.load()
         self.keeper = self._keeper(await self._state.get(names.ALONE, AloneState) or AloneState())

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from urllib.parse import quote, unquote
 
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 from nats.js.api import DiscardPolicy, StorageType, StreamConfig
 from nats.js.errors import NotFoundError
@@ -22,6 +23,8 @@ STATE = "STATE"
 
 #: Seconds within which JetStream itself refuses a batch id that it has; our watermarks go further.
 DUPLICATE_WINDOW_S = 120
+#: Major and minor version of the first nats-server whose batches are worth it.
+BATCHES_FROM = (2, 15)
 #: Characters of a key that may stand in a subject as they are.
 _SAFE = "/:=+@,~!$&;()"
 
@@ -45,9 +48,24 @@ def log_name(subject: str) -> tuple[str, str]:
     return kind, unquote(key)
 
 
-async def ensure_streams(js: JetStreamContext, regions: Iterable[str], bus_max_bytes: int) -> None:
-    """Create what is missing. Existing streams are left as they are."""
+def has_batches(client: Client) -> bool:
+    """Whether a server syncs its disk once for an atomic batch; others do it for each message."""
+    version = client.connected_server_version
+    return (version.major, version.minor) >= BATCHES_FROM
+
+
+async def ensure_streams(client: Client, regions: Iterable[str], bus_max_bytes: int) -> None:
+    """Create what is missing. Existing streams are left as they are, but for the log.
+
+    Where the server has them that takes atomic batches from then on, whoever has made it.
+    """
+    js = client.jetstream()
     await _ensure(js, LOG, "log.>", per_subject=1)
+    if has_batches(client):
+        config = (await js.stream_info(LOG)).config
+        if not config.allow_atomic:
+            config.allow_atomic = True
+            await js.update_stream(config)
     await _ensure(js, STATE, "state.>", per_subject=1)
     for region in regions:
         await _ensure(js, bus(region), f"bus.{region}.*", max_bytes=bus_max_bytes)
