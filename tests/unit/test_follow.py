@@ -107,3 +107,35 @@ async def test_who_rests_is_given_together_what_came_meanwhile(tmp_path: Path) -
         await asyncio.wait_for(reading, 20)
     assert [number for each in found for number in each] == list(range(30))
     assert len(found) <= 3
+
+
+@pytest.mark.parametrize("kinds", [["a"], ["a", "c"]])
+async def test_what_is_not_wanted_is_passed_by_and_leaves_no_gap(
+    tmp_path: Path, kinds: list[str]
+) -> None:
+    subjects = [f"log.{kind}.1" for kind in "abcabc"]
+    wanted = [(number, each) for number, each in enumerate(subjects, 1) if each[4] in kinds]
+
+    async with real_nats(tmp_path) as server, server.user("services") as client:
+        js = client.jetstream()
+        # All versions are kept, so that none is missing.
+        await js.delete_stream("LOG")
+        await js.add_stream(name="LOG", subjects=["log.>"])
+        for each in subjects:
+            await js.publish(each, b"x")
+
+        async def read(after: int, count: int) -> list[tuple[int, str]]:
+            found: list[tuple[int, str]] = []
+            filters = [f"log.{kind}.>" for kind in kinds]
+            async with (
+                asyncio.timeout(20),
+                aclosing(follow(client, "LOG", after, subjects=filters)) as lists,
+            ):
+                async for entries in lists:
+                    found += [(each.sequence, each.subject) for each in entries]
+                    if len(found) >= count:
+                        break
+            return found
+
+        assert await read(0, len(wanted)) == wanted
+        assert await read(wanted[0][0], len(wanted) - 1) == wanted[1:]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from typing import TypeVar
 
@@ -245,7 +245,7 @@ class PeerLink:
                 raise Unavailable(f"{self.region} does not send {subject}") from None
 
     async def _fetch(self, subject: str, writer: str, number: int) -> None:
-        async with aclosing(self._follow(streams.bus(self._own), 0, subject)) as batches:
+        async with aclosing(self._follow(streams.bus(self._own), 0, [subject])) as batches:
             async for entries in batches:
                 await self._copy(self._own, entries)
                 # Asked each time: what is held is read anew when a write has failed.
@@ -267,10 +267,10 @@ class PeerLink:
         await self.report()
 
     def _follow(
-        self, stream: str, after: int, subject: str = ""
+        self, stream: str, after: int, subjects: Sequence[str] = ()
     ) -> AsyncGenerator[list[Entry], None]:
         assert self._client is not None
-        return follow(self._client, stream, after, subject=subject)
+        return follow(self._client, stream, after, subjects=subjects)
 
     async def _pull_log(self) -> None:
         limit = asyncio.Semaphore(MERGES_AT_ONCE)

@@ -17,7 +17,7 @@ from nats.aio.client import Client
 from isthmus.adapters.nats.change_log import NatsChangeLog
 from isthmus.adapters.nats.entries import Entry
 from isthmus.adapters.nats.follow import follow
-from isthmus.adapters.nats.streams import LOG, log_name
+from isthmus.adapters.nats.streams import LOG, log_filter, log_name
 from isthmus.core import item as items
 from isthmus.core import registry_events
 from isthmus.core.arns import Naming
@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 
 #: For how long others are waited for once something has changed: a batch is a write to every disk.
 GATHER_S = 0.1
+#: What anything can be told of: most of the log is not, as shadows are there.
+OF_KINDS = tuple(map(log_filter, sorted(KINDS)))
 #: Entries of the log, and bytes of their items, of which events are stored together. Of 500 things
 #: that all come into ten groups with the longest names they have 5 MB, and a message 8 at most.
 STORE_MAX = 500
@@ -82,7 +84,9 @@ class RegistryTeller:
                 await self._wait("what was told last is not known yet", error)
         while True:
             try:
-                async for entries in follow(self._client, LOG, self._position, rest_s=GATHER_S):
+                async for entries in follow(
+                    self._client, LOG, self._position, subjects=OF_KINDS, rest_s=GATHER_S
+                ):
                     for chunk in _chunks(entries):
                         await self._take(chunk)
             except Unavailable as error:
@@ -174,10 +178,8 @@ class RegistryTeller:
 
 
 def _read(entry: Entry) -> Item | None:
-    """The item of an entry, if anything can be told of it."""
+    """The item of an entry, if it can be read."""
     kind, key = log_name(entry.subject)
-    if kind not in KINDS:
-        return None
     try:
         item = items.decode(entry.payload)
     except InputError:

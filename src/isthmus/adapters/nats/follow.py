@@ -8,7 +8,7 @@ seconds.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 from uuid import uuid4
 
@@ -35,10 +35,16 @@ TAKE_MAX = 1024
 
 
 async def follow(
-    client: Client, stream: str, after: int, *, subject: str = "", rest_s: float = 0.0
+    client: Client,
+    stream: str,
+    after: int,
+    *,
+    subjects: Sequence[str] = (),
+    rest_s: float = 0.0,
 ) -> AsyncGenerator[list[Entry], None]:
     """Yield what the stream holds after a sequence, as lists in order, without end.
 
+    ``subjects`` are filters of what is wanted: all, where there are none.
     ``rest_s`` is for who is in no hurry: what comes within that time of another message comes with
     it, and costs both sides less.
 
@@ -57,7 +63,9 @@ async def follow(
                 deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
                 opt_start_seq=after + 1,
                 ack_policy=AckPolicy.NONE,
-                filter_subject=subject or None,
+                # Who may have only some of a stream may name one filter, by which that is judged.
+                filter_subject=subjects[0] if len(subjects) == 1 else None,
+                filter_subjects=list(subjects) if len(subjects) > 1 else None,
                 inactive_threshold=CONSUMER_IDLE_S,
                 mem_storage=True,
                 num_replicas=1,

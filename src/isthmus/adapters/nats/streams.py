@@ -42,6 +42,11 @@ def log_subject(kind: str, key: str) -> str:
     return f"log.{kind}.{quote(key, safe=_SAFE).replace('.', '%2E')}"
 
 
+def log_filter(kind: str) -> str:
+    """What the subjects of all items of a kind match."""
+    return f"log.{kind}.>"
+
+
 def log_name(subject: str) -> tuple[str, str]:
     """Kind and key of a subject."""
     _, kind, key = subject.split(".", 2)
