@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -13,29 +13,27 @@ from isthmus.adapters.nats import connection, streams
 from isthmus.adapters.pki import Pki
 from isthmus.config import NatsAccess
 from isthmus.local import nats_server
+from isthmus.local.addresses import Addresses, SiteAddress
 from isthmus.local.child import Child
 
 REGIONS = ("eu", "us")
-HOST = "127.0.0.1"
 
 
 class RealNats:
     """The NATS of region ``eu``, whose peer is ``us``."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, place: SiteAddress) -> None:
         self._directory = directory
+        self.host, self.port = place.host, place.ports["nats"]
         pki = Pki(directory / "pki")
         self._ca = pki.internal_ca_file
-        identity = pki.nats("eu", [], [HOST])
-        with socket.socket() as free:
-            free.bind((HOST, 0))
-            self.port = free.getsockname()[1]
+        identity = pki.nats("eu", [], [self.host])
         file = directory / "nats.json"
         nats_server.write_config(
             file,
             region="eu",
             regions=REGIONS,
-            host=HOST,
+            host=self.host,
             port=self.port,
             store=directory / "jetstream",
             certificate=identity.chain,
@@ -44,7 +42,7 @@ class RealNats:
         )
         command = [str(nats_server.find_binary(None)), "-c", str(file)]
         log = directory / "nats.log"
-        self.child = Child("nats", command, log, probe=(HOST, self.port))
+        self.child = Child("nats", command, log, probe=(self.host, self.port))
 
     @asynccontextmanager
     async def user(
@@ -55,9 +53,8 @@ class RealNats:
         ``port`` is where something leads to the server.
         """
         seed = str(self._directory / f"eu-{user}.nk")
-        access = NatsAccess(
-            url=f"tls://{HOST}:{port or self.port}", ca=str(self._ca), nkey_seed=seed
-        )
+        url = f"tls://{self.host}:{port or self.port}"
+        access = NatsAccess(url=url, ca=str(self._ca), nkey_seed=seed)
         client = await connection.connect(access, name=name or user)
         try:
             yield client
@@ -78,11 +75,16 @@ async def settle(client: Client) -> None:
 @asynccontextmanager
 async def real_nats(directory: Path) -> AsyncIterator[RealNats]:
     """The server, with the region's streams."""
-    found = RealNats(directory)
-    await found.child.start()
+    # Held as long as it serves: tests beside this one find other places.
+    addresses = Addresses(["eu"], random.Random(), first=False)
     try:
-        async with found.user("services") as client:
-            await streams.ensure_streams(client, REGIONS, 1024**2)
-        yield found
+        found = RealNats(directory, addresses.of["eu"])
+        await found.child.start()
+        try:
+            async with found.user("services") as client:
+                await streams.ensure_streams(client, REGIONS, 1024**2)
+            yield found
+        finally:
+            await found.child.stop()
     finally:
-        await found.child.stop()
+        addresses.release()

@@ -17,7 +17,7 @@ from isthmus.bench.delay import Proxy
 from isthmus.bench.plan import Route
 from isthmus.config import Listen
 from isthmus.tasks import end
-from real_nats import HOST, RealNats, real_nats
+from real_nats import RealNats, real_nats
 
 STREAM = "BUS_eu"
 ONE_WAY_S = 0.2
@@ -26,7 +26,8 @@ ONE_WAY_S = 0.2
 @asynccontextmanager
 async def far_away(server: RealNats) -> AsyncIterator[Client]:
     """A connection to a server that is some way off."""
-    proxy = Proxy(Route(host=HOST, target=Listen(host=HOST, port=server.port)), ONE_WAY_S)
+    target = Listen(host=server.host, port=server.port)
+    proxy = Proxy(Route(host=server.host, target=target), ONE_WAY_S)
     try:
         async with server.user("services", port=await proxy.start()) as client:
             yield client
