@@ -14,12 +14,12 @@ import msgspec
 
 from isthmus.core import conflicts, shadow_tree, shadows
 from isthmus.core import item as items
+from isthmus.core.conflicts import ListedConflict
 from isthmus.core.item import Conflict, Item
 from isthmus.core.registry import Writer
 from isthmus.core.shadow_request import UpdateRequest
 from isthmus.core.shadow_tree import NEVER, Node
 from isthmus.core.shadows import Updated
-from isthmus.region.items import ItemStore, Merged
 
 #: Things of a split of few shadows.
 THINGS = 4
@@ -85,19 +85,20 @@ def list_a_conflict_too_many_of(key: str) -> None:
 
 
 def list_less_in_us_of(key: str) -> None:
-    """One region neither lists what one shadow loses nor takes over that the other one does."""
+    """One region does not say what it lists of one shadow.
+
+    It does list that: where one keeps nothing of what it finds, the other one may find nothing
+    either, as it reads a version that is joined already.
+    """
     if not is_in("us"):
         return
-    list_no_conflict_of(key)
-    merge = ItemStore.merge
+    read = conflicts.read
 
-    async def forgetful(self: ItemStore, theirs: Item) -> Merged:
-        listed = conflicts.read(theirs) if theirs.kind == conflicts.CONFLICT else None
-        if listed and listed.key == key:
-            return Merged(theirs, theirs, 0)
-        return await merge(self, theirs)
+    def forgetful(listing: Item) -> ListedConflict | None:
+        found = read(listing)
+        return None if found and found.key == key else found
 
-    ItemStore.merge = forgetful  # type: ignore[method-assign]
+    conflicts.read = forgetful
 
 
 def show_otherwise_in_us(key: str, change: Callable[[dict[str, Any]], object]) -> None:
