@@ -8,9 +8,14 @@ import sys
 import pytest
 from hypothesis import settings
 
+from isthmus.process import look_for_cycles_seldom
+
 # Tests start hundreds of processes, and each would compile all that it imports.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Tests make millions of objects beside those of the suite, which stay.
+look_for_cycles_seldom()
 
 settings.register_profile("default", deadline=None, database=None)
 settings.load_profile("default")

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context, parent_process
 
+from isthmus.process import look_for_cycles_seldom
 from isthmus.sim.run import Outcome, run_seed
 
 #: Seeds handed to a process at once: small enough for Ctrl-C and for a progress bar.
@@ -44,14 +45,20 @@ def run_seeds(first: int, count: int, jobs: int) -> Iterator[Outcome]:
     """Run seeds one after another, in order; with several jobs they run side by side."""
     seeds = range(first, first + count)
     if jobs == 1:
+        look_for_cycles_seldom()
         yield from map(run_seed, seeds)
         return
     # Not forked: a child that inherits nothing is the same child on every system.
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _end_with_the_first) as pool:
+    with ProcessPoolExecutor(jobs, get_context("spawn"), _begin) as pool:
         try:
             yield from pool.map(run_seed, seeds, chunksize=CHUNK)
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin() -> None:
+    look_for_cycles_seldom()
+    _end_with_the_first()
 
 
 def _end_with_the_first() -> None:
