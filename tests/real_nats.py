@@ -77,14 +77,12 @@ async def real_nats(directory: Path) -> AsyncIterator[RealNats]:
     """The server, with the region's streams."""
     # Held as long as it serves: tests beside this one find other places.
     addresses = Addresses(["eu"], random.Random(), first=False)
+    found = RealNats(directory, addresses.of["eu"])
     try:
-        found = RealNats(directory, addresses.of["eu"])
         await found.child.start()
-        try:
-            async with found.user("services") as client:
-                await streams.ensure_streams(client, REGIONS, 1024**2)
-            yield found
-        finally:
-            await found.child.stop()
+        async with found.user("services") as client:
+            await streams.ensure_streams(client, REGIONS, 1024**2)
+        yield found
     finally:
+        await found.child.stop()
         addresses.release()
